@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from distributor.ledger import channel_repository, repository, request_repository
+from distributor.ledger.lazy import LazyModule
 from tests.authority import Authority
 
 HEAVY = (
@@ -30,11 +34,18 @@ HEAVY = (
 )
 
 
+REPORT = """
+import atexit, sys
+from distributor.__main__ import main
+atexit.register(lambda: print("loaded:", *sys.modules, file=sys.__stderr__))
+main()
+"""
+
+
 def _loaded(*arguments: str) -> set[str]:
-    result = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "distributor", *arguments], capture_output=True, text=True, check=False
-    )
-    return {line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if line.startswith("import time:")}
+    """The modules that a command loaded by its end; `-X importtime` does not see what `importlib.import_module` loads."""
+    result = subprocess.run([sys.executable, "-c", REPORT, *arguments], capture_output=True, text=True, check=False)
+    return {name for line in result.stderr.splitlines() if line.startswith("loaded:") for name in line.split()[1:]}
 
 
 def _heavy(loaded: set[str]) -> set[str]:
@@ -90,11 +101,51 @@ def test_what_is_typed_often_loads_only_what_it_needs(sent: Path, command: tuple
     """`make bench` times it (tests/bench/start.py)."""
     loaded = _loaded(*command, "--config", str(sent / "distributor.toml"))
     assert "distributor.bootstrap" in loaded
+    others = {"audit", "deliveries", "demo", "doctor", "init", "intune", "plan", "templates", "track", "trust"}
+    assert not loaded & {f"distributor.cli.{name}" for name in others}
     opens_passwords = {"pyrage"} if command[0] == "password" else set()
     assert {name.partition(".")[0] for name in loaded} & NOT_TO_READ == opens_passwords
     assert "sqlalchemy.dialects.postgresql" not in loaded
     if command[0] == "config":
         assert not loaded & {"sqlalchemy", "asyncio", "ssl"}
+
+
+WRITING = frozenset(  # modules of the ledger, and what they are loaded with, that no command needs to read
+    {
+        *(f"distributor.ledger.{name}" for name in ("adoption", "certificates", "eligibility", "mailbox_cleanup", "packing", "planning")),
+        *(f"distributor.ledger.{name}" for name in ("projection", "resolution", "sending", "verification", "schema_verification")),
+    }
+)
+
+
+@pytest.mark.parametrize("command", [("status",), ("history", "alice@example.org")], ids=lambda command: command[0])
+def test_a_command_that_reads_loads_no_part_of_the_ledger_that_writes(sent: Path, command: tuple[str, ...]) -> None:
+    loaded = _loaded(*command, "--config", str(sent / "distributor.toml"))
+    assert "distributor.ledger.repository" in loaded
+    assert not loaded & {*WRITING, "distributor.ledger.message_verification", "distributor.mail.message"}
+
+
+def test_a_command_that_writes_loads_the_part_of_the_ledger_that_it_needs(sent: Path) -> None:
+    """As the test above would pass if no such module could be seen."""
+    loaded = _loaded("resend", "bernd@example.org", "--reason", "new phone", "--yes", "--config", str(sent / "distributor.toml"))
+    assert {"distributor.ledger.eligibility", "distributor.ledger.planning"} <= loaded
+
+
+@pytest.mark.parametrize("file", [repository, request_repository, channel_repository], ids=lambda file: file.__name__)
+def test_every_module_that_the_ledger_loads_late_exists(file: ModuleType) -> None:
+    """A type checker sees one list of them, the program the other."""
+    tree = ast.parse(Path(file.__file__).read_text(encoding="utf-8"))
+    checked = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "distributor.ledger"
+        for alias in node.names
+    }
+    late = {name: module for name, module in vars(file).items() if isinstance(module, LazyModule)}
+    assert late.keys() == checked - {"queries"}
+    assert late
+    for name, module in late.items():
+        assert module.__name__ == f"distributor.ledger.{name}"
 
 
 def test_sending_with_nothing_due_starts_no_child_and_loads_no_transport_that_sends(sent: Path) -> None:

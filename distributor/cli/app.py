@@ -7,37 +7,13 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from copy import copy
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from distributor import __version__
-from distributor.cli import (
-    audit,
-    config,
-    deliveries,
-    demo,
-    doctor,
-    incident,
-    init,
-    intune,
-    ledger,
-    password,
-    password_letters,
-    password_mail,
-    plan,
-    requests,
-    self_delivery,
-    send,
-    status,
-    templates,
-    track,
-    trust,
-    trust_ldap,
-    vault,
-)
 from distributor.cli.help import Command, Group
 from distributor.cli.options import Config
 from distributor.cli.render import STDERR, STDOUT, escape, stderr_line, stop_writing
@@ -52,15 +28,23 @@ OF_THE_WORLD = frozenset(  # errors that have their cause outside of the program
     }
 )
 
-app = typer.Typer(
-    name="distributor",
-    cls=Group,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="\b\nexample:\n  distributor init && distributor plan certificates/ --roster people.csv && distributor send",
-)
+COMMANDS = {  # in the order in which --help prints them: module, function, and the name of the example there
+    "init": ("init", "init", "EXAMPLE"),
+    "plan": ("plan", "plan", "EXAMPLE"),
+    "send": ("send", "send", "EXAMPLE"),
+    "status": ("status", "status", "EXAMPLE"),
+    "history": ("status", "history", "HISTORY_EXAMPLE"),
+    "track": ("track", "track", "EXAMPLE"),
+    "resolve": ("track", "resolve", "RESOLVE_EXAMPLE"),
+    "resend": ("deliveries", "resend", "RESEND_EXAMPLE"),
+    "withdraw": ("deliveries", "withdraw", "WITHDRAW_EXAMPLE"),
+    "incident": ("incident", "incident", "EXAMPLE"),
+    "publish": ("deliveries", "publish", "PUBLISH_EXAMPLE"),
+    "self": ("self_delivery", "self_", "EXAMPLE"),
+    "doctor": ("doctor", "doctor", "EXAMPLE"),
+    "demo": ("demo", "demo", "EXAMPLE"),
+}
+GROUPS = ("password", "requests", "vault", "audit", "ledger", "trust", "intune", "templates", "config")  # each a module with an `app`
 
 
 def _version(asked: bool) -> None:
@@ -69,7 +53,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _begin(
     chosen: Config = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
@@ -77,30 +60,29 @@ def _begin(
     """Mail S/MIME certificates to phones, deliver the passwords separately, and track what happened to each."""
 
 
-for _command, _example in (  # in the order in which --help prints them
-    (init.init, init.EXAMPLE),
-    (plan.plan, plan.EXAMPLE),
-    (send.send, send.EXAMPLE),
-    (status.status, status.EXAMPLE),
-    (status.history, status.HISTORY_EXAMPLE),
-    (track.track, track.EXAMPLE),
-    (track.resolve, track.RESOLVE_EXAMPLE),
-    (deliveries.resend, deliveries.RESEND_EXAMPLE),
-    (deliveries.withdraw, deliveries.WITHDRAW_EXAMPLE),
-    (incident.incident, incident.EXAMPLE),
-    (deliveries.publish, deliveries.PUBLISH_EXAMPLE),
-    (self_delivery.self_, self_delivery.EXAMPLE),
-    (doctor.doctor, doctor.EXAMPLE),
-    (demo.demo, demo.EXAMPLE),
-):
-    app.command(_command.__name__.rstrip("_"), epilog=_example, cls=Command)(_command)
-trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
-password.app.command(epilog=password_letters.EXAMPLE)(password_letters.letters)
-password.app.command(epilog=password_mail.EXAMPLE)(password_mail.mail)
-for _group in (password, requests, vault, audit, ledger, trust, intune, templates, config):
-    app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2], cls=Group)
-    for _registered in _group.app.registered_commands:
-        _registered.cls = Command
+def program(first: str = "") -> typer.Typer:
+    """All commands; or only the command or group `first`, where there is one, since loading all takes as long as most commands."""
+    app = typer.Typer(
+        name="distributor",
+        cls=Group,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="\b\nexample:\n  distributor init && distributor plan certificates/ --roster people.csv && distributor send",
+    )
+    app.callback()(_begin)
+    wanted = {first} if first in COMMANDS or first in GROUPS else {*COMMANDS, *GROUPS}
+    for name in (name for name in COMMANDS if name in wanted):
+        file, function, example = COMMANDS[name]
+        module = import_module(f"distributor.cli.{file}")
+        app.command(name, epilog=getattr(module, example), cls=Command)(getattr(module, function))
+    for name in (name for name in GROUPS if name in wanted):
+        group: typer.Typer = import_module(f"distributor.cli.{name}").app
+        app.add_typer(group, name=name, cls=Group)
+        for registered in group.registered_commands:
+            registered.cls = Command
+    return app
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -119,17 +101,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _needed(first: str) -> typer.Typer:
-    """The program with only the command or group that comes first, since making all of them takes as long as most commands; else whole."""
-    small = copy(app)
-    small.registered_commands = [each for each in app.registered_commands if each.callback is not None and each.callback.__name__ == first]
-    small.registered_groups = [each for each in app.registered_groups if each.name == first]
-    return small if small.registered_commands or small.registered_groups else app
-
-
 def _invoke(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
-    command = typer.main.get_command(_needed(words[0] if words else ""))
+    command = typer.main.get_command(program(words[0] if words else ""))
     try:
         code = command.main(arguments, prog_name="distributor", standalone_mode=False, obj=run)  # `demo` runs other commands with it
     except typer.Abort:

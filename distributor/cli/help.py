@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ class PlainValues:
         """The value for the command. Raises typer's BadParameter."""
         if value is None:
             return () if param.nargs == -1 or getattr(param, "multiple", False) else None
+        if isinstance(value, Enum):
+            return value  # a default
         if self._plain is not None and isinstance(value, str):
             return self._plain(value)
         return self._full().coerce(value, param=param, ctx=ctx)

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from distributor import __version__
-from distributor.cli.app import app
+from distributor.cli.app import program
 
 EXIT_CODES = (  # CLI: Exit codes
     ("0", "Done; nothing needs a person."),
@@ -33,7 +33,7 @@ FILES = (
 
 def page() -> str:
     """The page in roff, with the macros of man(7)."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(program())
     lines = [
         f'.TH DISTRIBUTOR 1 "" "distributor {__version__}" "User Commands"',
         ".SH NAME",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distributor.cli import password_letters, password_mail
 from distributor.cli.options import CertificateName, Config, DeliveryName, Reason, wait_for_enter
 from distributor.cli.render import BOLD, STDOUT, coloured, escape, stderr_line, stop_writing
 from distributor.errors import Error, Interrupted, InvalidInput, UsageError
@@ -132,3 +133,7 @@ def show_password(title: str, password: Secret, advice: str) -> None:
     finally:
         sys.stdout.write(CLEAR)
         sys.stdout.flush()
+
+
+app.command(epilog=password_letters.EXAMPLE)(password_letters.letters)
+app.command(epilog=password_mail.EXAMPLE)(password_mail.mail)

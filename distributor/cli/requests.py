@@ -119,6 +119,8 @@ def _print(request: CopyRequest) -> None:
 
 def plan_approved(settings: Settings, ledger: Ledger, addresses: Collection[str] = ()) -> int:
     """Plan a new generation for each approved request, and tell of each; how many could not be planned."""
+    if not ledger.unplanned():
+        return 0
     from distributor.bootstrap import requests
 
     found = requests.fulfil(settings, ledger, addresses)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distributor.cli import trust_ldap
 from distributor.cli.options import Config, Json, is_folder
 from distributor.cli.progress import Bar
 from distributor.cli.render import counted, day, escape, issue_row, print_issue, print_json, stderr_line, stdout_line, table
@@ -345,3 +346,6 @@ def _show_watched(done: Watched, *, as_json: bool) -> None:
         print_issue(issue)
     affected = f"{counted(len(done.revoked), 'delivery', 'deliveries')} affected" if done.revoked else "none newly revoked"
     stderr_line(f"{counted(done.checked, 'certificate')} checked, {affected}")
+
+
+app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,10 +12,9 @@ from sqlalchemy.types import NullType
 
 from distributor.errors import RequestDenied
 from distributor.ledger import engine, passwords, queries
-from distributor.ledger.engine import Database
 from distributor.ledger.message_verification import refuse_changed_people
 from distributor.ledger.tables import certificate, delivery, event, handover, person
-from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction, sanitize
+from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.channels import LettersFile, PasswordMail, PasswordTo, ReadyPassword
 from distributor.model.states import RECEIVED, PasswordState
@@ -211,52 +208,3 @@ def _has_moved_on(tx: WriteTransaction, delivery_id: str) -> bool:
     last = since[-1] if since else None
     by_mail = last is not None and last.event == "revealed" and json.loads(last.evidence).get("channel") == "mail"
     return not by_mail or tx.connection.execute(_LATER, {"id": delivery_id}).first() is not None
-
-
-# --- the port --------------------------------------------------------------------------------------------------------
-
-
-class SqlPasswordChannels:
-    """`model.channels.PasswordChannels` on SQL; each method is one transaction."""
-
-    # ruff: noqa: D102  said there
-
-    _database: Database
-    _clock: Clock
-    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
-
-    def ready_passwords(self, channel: str, plan: str | None = None) -> list[ReadyPassword]:
-        with self._database.reading() as connection:
-            return ready(connection, channel, plan, self._clock.read(connection))
-
-    def hand_over_letters(self, ready: Sequence[ReadyPassword], file: LettersFile, reason: str) -> None:
-        with self._writing() as tx:
-            hand_over_letters(tx, ready, file, reason)
-
-    def unfinished_letters(self) -> list[LettersFile]:
-        with self._database.reading() as connection:
-            return unfinished_letters(connection)
-
-    def letter_recipients(self, file: LettersFile) -> list[str]:
-        with self._database.reading() as connection:
-            return letter_recipients(connection, file)
-
-    def finish_letters(self, file: LettersFile, outcome: str) -> None:
-        with self._writing() as tx:
-            finish_letters(tx, file, outcome)
-
-    def hand_over_mail(self, password: ReadyPassword, mail: PasswordMail, reason: str) -> None:
-        with self._writing() as tx:
-            hand_over_mail(tx, password, mail, reason)
-
-    def note_password_mail(self, delivery: str, outcome: str, said: str) -> None:
-        with self._writing() as tx:
-            note_mail(tx, delivery, outcome, said)
-
-    def unanswered_mails(self, before: datetime) -> list[tuple[str, str]]:
-        with self._database.reading() as connection:
-            return unanswered_mails(connection, format_timestamp(before))
-
-    def take_back_mail(self, password: ReadyPassword, said: str) -> bool:
-        with self._writing() as tx:
-            return take_back(tx, password, said)

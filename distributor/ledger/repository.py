@@ -12,28 +12,11 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from distributor.ledger import (
-    adoption,
-    certificate_owners,
-    certificates,
-    eligibility,
-    leases,
-    lookup,
-    mailbox_cleanup,
-    message_verification,
-    opening,
-    packing,
-    passwords,
-    planning,
-    queries,
-    resealing,
-    resolution,
-    sending,
-    verification,
-)
-from distributor.ledger.channels import SqlPasswordChannels
+from distributor.ledger import queries
+from distributor.ledger.channel_repository import SqlPasswordChannels
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
+from distributor.ledger.lazy import late
 from distributor.ledger.locks import mailbox_locks
 from distributor.ledger.request_repository import SqlRequests
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
@@ -65,11 +48,31 @@ from distributor.model.delivery import (
 )
 from distributor.model.high_water_mark import AdoptionResult, ChainEnd, EventGap, HighWaterMark, RestoredLedger
 from distributor.model.issues import Diagnostic, Issue
-from distributor.model.resealing import ResealedPassword, ResealResult, StoredPassword
 from distributor.model.states import State
 
 if TYPE_CHECKING:
+    from distributor.ledger import (
+        adoption,
+        certificate_owners,
+        certificates,
+        eligibility,
+        leases,
+        lookup,
+        mailbox_cleanup,
+        message_verification,
+        opening,
+        packing,
+        passwords,
+        planning,
+        resolution,
+        sending,
+        verification,
+    )
     from distributor.model.ports import Now
+else:  # a command that reads needs two or three of them
+    adoption, certificate_owners, certificates, eligibility, leases = late("adoption certificate_owners certificates eligibility leases")
+    lookup, mailbox_cleanup, message_verification, opening = late("lookup mailbox_cleanup message_verification opening")
+    packing, passwords, planning, resolution, sending, verification = late("packing passwords planning resolution sending verification")
 
 
 class SqlLedger(SqlRequests, SqlPasswordChannels):
@@ -379,17 +382,6 @@ class SqlLedger(SqlRequests, SqlPasswordChannels):
                 return 0
         with self._writing() as tx:
             return passwords.expire(tx)
-
-    def stored_passwords(self) -> Iterator[StoredPassword]:
-        return resealing.stored(self._database)
-
-    def reseal(self, passwords: Sequence[ResealedPassword], recipients: Sequence[str]) -> list[ResealResult]:
-        with self._writing() as tx:
-            return resealing.reseal(tx, passwords, recipients)
-
-    def senders(self) -> list[LeaseHolder]:
-        with self._database.reading() as connection:
-            return resealing.senders(connection)
 
     def close(self) -> None:
         self._mailbox_locks.close()

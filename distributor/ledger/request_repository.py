@@ -11,10 +11,10 @@ import copy
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from distributor.ledger import accounts, incidents, portal_queries, requests
 from distributor.ledger.engine import Database
+from distributor.ledger.lazy import late
 from distributor.ledger.transaction import WriteTransaction
 from distributor.model.audit_log import format_timestamp
 from distributor.model.delivery import Delivery
@@ -28,6 +28,11 @@ from distributor.model.requests import (
     StoredSession,
 )
 from distributor.model.states import State
+
+if TYPE_CHECKING:
+    from distributor.ledger import accounts, incidents, portal_queries, requests
+else:
+    accounts, incidents, portal_queries, requests = late("accounts incidents portal_queries requests")
 
 
 class SqlRequests:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import typer
 
-from distributor.cli.app import app
+from distributor.cli.app import program
 from distributor.clients.client_certificate import load_signing_key
 from distributor.model import high_water_mark
 from distributor.model.secret import Secret
@@ -101,7 +101,7 @@ def test_the_error_that_the_restore_page_shows_has_the_hint_of_the_program() -> 
 def fault(line: str) -> str | None:
     """What a command line has that the program does not know; None: nothing."""
     words = [word.strip("[]") for word in shlex.split(line.replace("\\|", " "), comments=True)][1:]
-    found: Any = typer.main.get_command(app)
+    found: Any = typer.main.get_command(program())
     options = {name for each in found.params for name in each.opts}
     while words and words[0] in getattr(found, "commands", {}):
         found = found.commands[words.pop(0)]

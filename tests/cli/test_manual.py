@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from distributor.cli import manual
-from distributor.cli.app import app
+from distributor.cli.app import program
 from hatch_build import ManPage
 from tests.needs import require
 
@@ -24,7 +24,7 @@ def commands(group: Any, path: str) -> dict[str, Any]:  # noqa: ANN401  a group 
 
 def test_every_command_and_option_is_in_it() -> None:
     page = manual.page().replace("\\-", "-")
-    for path, command in commands(typer.main.get_command(app), "distributor").items():
+    for path, command in commands(typer.main.get_command(program()), "distributor").items():
         part = page.partition(f"\n.SS {path}\n")[2].partition("\n.SS ")[0]
         for option in re.findall(r"--[a-z-]+", " ".join(name for each in command.params for name in each.opts)):
             assert option in part, (path, option)

@@ -37,7 +37,9 @@ def looks(function: object) -> Iterator[str]:
 
 
 def test_no_command_lets_typer_look_at_a_path() -> None:
-    found = {(command.callback.__name__, name) for command in commands(cli.app) if command.callback for name in looks(command.callback)}
+    found = {
+        (command.callback.__name__, name) for command in commands(cli.program()) if command.callback for name in looks(command.callback)
+    }
     assert found == set()
 
 

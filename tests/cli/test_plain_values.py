@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 import typer
 
-from distributor.cli.app import app
+from distributor.cli.app import program
 from distributor.cli.help import Command, PlainValues
 
 if TYPE_CHECKING:
     from typer.core import TyperArgument, TyperOption
 
-COMMAND: Any = typer.main.get_command(app)
+COMMAND: Any = typer.main.get_command(program())
 VALUES = (None, "", "alice@example.org", "a/b.pem", "/", "7", "seven", "é", "\udcff", ["a", "b"], ("a", "é"), Path("x"), 7)
 
 
