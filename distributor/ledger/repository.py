@@ -34,6 +34,7 @@ from distributor.ledger.channels import SqlPasswordChannels
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.locks import mailbox_locks
+from distributor.ledger.reminders import SqlReminders
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport, format_timestamp, parse_timestamp
 from distributor.model.certificates import CertificateHolder, CertificateInUse, Locator, RevokedDelivery
@@ -67,7 +68,7 @@ from distributor.model.ports import Now
 from distributor.model.states import State
 
 
-class SqlLedger(SqlPasswordChannels):
+class SqlLedger(SqlPasswordChannels, SqlReminders):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
     def __init__(self, database: Database, *, by: str, now: Now | None, guard: CopyGuard | None = None) -> None:

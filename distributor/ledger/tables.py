@@ -14,6 +14,7 @@ from distributor.model.states import PasswordState, State
 metadata = MetaData()
 IS_REVOCATION = text("event IN ('revoked', 'released')")  # SQLite takes the index only for the very same words
 IS_ARMING = text("event = 'transmitting'")  # likewise
+IS_REMINDER = text("event IN ('reminded', 'reminder-refused')")
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # "C": ids and times sort by their bytes everywhere
 
 
@@ -150,6 +151,7 @@ event = Table(
     Index("event_by_delivery", "delivery", "seq"),
     Index("event_of_arming", "at", sqlite_where=IS_ARMING),
     Index("event_of_revocation", "delivery", sqlite_where=IS_REVOCATION),
+    Index("event_of_reminder", "delivery", "at", sqlite_where=IS_REMINDER),
 )
 
 publication = Table(

@@ -36,11 +36,11 @@ from distributor.model.delivery import (
 from distributor.model.high_water_mark import Adoptable
 from distributor.model.issues import Diagnostic, Issue, WorkerFailure
 from distributor.model.people import Person
+from distributor.model.reminders import Reminders
 from distributor.model.secret import Secret
 from distributor.model.states import State
 
 # --- ledger times --------------------------------------------------------------------------------
-# The ledger's methods about time: its clock, its last event, leases; and `doctor`'s checks of the database.
 
 
 class LedgerTimes(Protocol):
@@ -68,7 +68,6 @@ class LedgerTimes(Protocol):
 
 
 # --- mailboxes --------------------------------------------------------------------------------
-# The ledger's methods about sending mailboxes: locks, messages that are due, times of messages that were sent.
 
 
 class MailboxQueries(Protocol):
@@ -79,7 +78,7 @@ class MailboxQueries(Protocol):
         ...
 
     def sent_times(self, since: datetime, senders: SenderFilter) -> list[datetime]:
-        """Times of these senders' attempts since then, oldest first; without messages that were certainly not sent."""
+        """Times of these senders' attempts and reminders since then, oldest first; without what was certainly not sent."""
         ...
 
     def next_due(self, scope: DeliveryFilter, senders: SenderFilter = ALL_SENDERS) -> datetime | None:
@@ -218,7 +217,9 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, MailboxQueries, LedgerTimes, PasswordChannels, Protocol):
+class Ledger(  # each part has its methods
+    Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, MailboxQueries, LedgerTimes, PasswordChannels, Reminders, Protocol
+):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.
 
     `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A transition that
