@@ -13,9 +13,8 @@ from distributor.errors import Error
 from distributor.model.issues import Diagnostic
 
 if TYPE_CHECKING:
-    from distributor.errors import InvalidInput
     from distributor.mail.message import RenderedText
-    from distributor.model.channels import LetterPrinter
+    from distributor.model.channels import LetterPrinter, Refusal
     from distributor.model.people import Address
     from distributor.model.ports import Ledger, Transport, WorkerPool
     from distributor.workflows.letters import LetterJob, LetterTexts
@@ -35,12 +34,12 @@ def letter_printer(settings: config.Settings) -> LetterPrinter:
 
 
 @contextmanager
-def letter_pool(settings: config.Settings) -> Iterator[WorkerPool[LetterJob, tuple[str, ...] | InvalidInput]]:
+def letter_pool(settings: config.Settings) -> Iterator[WorkerPool[LetterJob, tuple[str, ...] | Refusal]]:
     """Child processes that render the texts of letters: templates may be an operator's own."""
     from distributor.bootstrap.inputs import CHILD_MEMORY, cores
     from distributor.workers.pool import CallFactory, Workers
 
-    workers: Workers[LetterJob, tuple[str, ...] | InvalidInput]
+    workers: Workers[LetterJob, tuple[str, ...] | Refusal]
     workers = Workers(CallFactory(_letter_texts, (settings.folder, settings.organisation)), cores(), RENDERING_SECONDS, CHILD_MEMORY)
     with workers as pool:
         yield pool
@@ -71,13 +70,13 @@ def sent_passwords(transport: Transport) -> SentPasswords:
 
 
 @contextmanager
-def mail_pool(settings: config.Settings) -> Iterator[WorkerPool[MailJob, tuple[Address, RenderedText] | InvalidInput]]:
+def mail_pool(settings: config.Settings) -> Iterator[WorkerPool[MailJob, tuple[Address, RenderedText] | Refusal]]:
     """Child processes that check the mailboxes and render the messages with passwords, which they never see."""
     from distributor.bootstrap.inputs import CHILD_MEMORY, cores
     from distributor.workers.pool import CallFactory, Workers
 
     made = CallFactory(_password_texts, (settings.folder, settings.organisation, settings.password.to))
-    workers: Workers[MailJob, tuple[Address, RenderedText] | InvalidInput]
+    workers: Workers[MailJob, tuple[Address, RenderedText] | Refusal]
     workers = Workers(made, cores(), RENDERING_SECONDS, CHILD_MEMORY)
     with workers as pool:
         yield pool
@@ -104,7 +103,7 @@ def _addresses(leaf: bytes) -> tuple[str, ...] | None:
 def mail_context(
     settings: config.Settings,
     ledger: Ledger,
-    pool: WorkerPool[MailJob, tuple[Address, RenderedText] | InvalidInput],
+    pool: WorkerPool[MailJob, tuple[Address, RenderedText] | Refusal],
     tell: Callable[[MailResult], None],
     tell_line: Callable[[str], None],
 ) -> MailContext:

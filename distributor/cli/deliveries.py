@@ -36,7 +36,7 @@ def resend(
     """
     from distributor import bootstrap
     from distributor.bootstrap import delivery
-    from distributor.cli import send_run
+    from distributor.cli import password_mail, send_run
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.people import key_of
     from distributor.workflows.resend import choose
@@ -51,7 +51,8 @@ def resend(
         _renew(settings, ledger, old, why)
         with delivery.packing_pool(settings) as pool:
             found, watcher = send_run.run(settings, ledger, pool, scope, total=1, keep=as_json)
-        return send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(scope))
+        code = send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(scope))
+    return password_mail.after_send(settings, code)
 
 
 def _ask_to_resend(settings: Settings, old: Delivery) -> None:

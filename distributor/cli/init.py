@@ -97,6 +97,8 @@ profile = "phone"                  # phone (opens on every phone) | modern (AES;
 
 [password]
 channel = "reveal"                 # read out by the helpdesk: distributor password reveal ADDRESS
+                                   # letter (printed: distributor password letters) | mail (to another mailbox of the person)
+# to = "alternate_email"           # where channel "mail" sends them: this column of the roster, or "manager"
 expires = "14d"
 
 [vault]

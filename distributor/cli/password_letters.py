@@ -7,9 +7,7 @@ Interrupted after (2), the file is the only copy: the next command finds it thro
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,11 +92,13 @@ def _check_place(output: Path) -> None:
 
 def _write(ledger: Ledger, made: Letters, data: bytes, output: Path) -> None:
     """Steps (1) to (4)."""
+    from hashlib import sha256
+
     from distributor.files import atomic, part
     from distributor.model.channels import LettersFile
 
-    path = output.with_name(f"{PART}{secrets.token_hex(8)}.part")
-    file = LettersFile(hashlib.sha256(data).hexdigest(), str(output), str(path), len(made.letters))
+    path = output.with_name(f"{PART}{os.urandom(8).hex()}.part")
+    file = LettersFile(sha256(data).hexdigest(), str(output), str(path), len(made.letters))
     with _translated(output):
         handed_over = False
         try:
@@ -192,12 +192,14 @@ def _missing(ledger: Ledger, file: LettersFile, by: str, told: str) -> bool:
 
 def _digest(path: Path) -> str | None:
     """The SHA-256 of a regular file; None where there is none. Raises OSError."""
+    from hashlib import file_digest
+
     try:
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     with os.fdopen(number, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from typing import TYPE_CHECKING
 
@@ -75,6 +74,8 @@ def after_send(settings: Settings, code: int) -> int:
 
 
 def _send(settings: Settings, ledger: Ledger, ready: Sequence[ReadyPassword]) -> MailReport:
+    import asyncio
+
     from distributor.bootstrap import channels
     from distributor.workflows.password_mail import MailReport, send_passwords
 

@@ -40,6 +40,7 @@ class ProgressReporter:
     results: FileSpool[str] = field(default_factory=FileSpool)  # as JSON
     deferred: dict[str, str] = field(default_factory=dict)  # likewise, by delivery; a later run may send them
     unpacked: int = 0  # deliveries whose message could not be made
+    channel: str = "reveal"  # of passwords
 
     def __call__(self, event: object) -> None:
         """Show one result, wait, batch or diagnostic."""
@@ -95,7 +96,7 @@ def run(
     owner = process.current_process()
     with Bar("sending", total) as bar:
         transport = delivery.transport(settings, tell=bar.line)
-        reporter = reporter or ProgressReporter(bar, keep)
+        reporter = reporter or ProgressReporter(bar, keep, channel=settings.password.channel)
         reporter.bar = bar
         options = SendOptions(
             scope=scope,
@@ -209,7 +210,7 @@ def report(
             "send", {**counts, "under_way": under_way, "deliveries": map(Written, chain(reporter.results, reporter.deferred.values()))}
         )
     else:
-        _words(found, reporter.unpacked, under_way=bool(held), until=until)
+        _words(found, reporter, under_way=bool(held), until=until)
     print_under_way(held)
     if found.error is not None:
         raise found.error
@@ -222,7 +223,7 @@ def _advice(hint: str | None) -> str:
     return f" ({escape(hint)})" if hint else ""
 
 
-def _words(found: SendReport, unpacked: int, *, under_way: bool, until: datetime | None) -> None:
+def _words(found: SendReport, reporter: ProgressReporter, *, under_way: bool, until: datetime | None) -> None:
     if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.withdrawn, found.remaining, found.error)):
         stderr_line("nothing else is due now" if under_way else "nothing is due; next: distributor plan")
         return
@@ -238,10 +239,10 @@ def _words(found: SendReport, unpacked: int, *, under_way: bool, until: datetime
     elif found.deferred and not found.error:
         when = f" after {time(until)}, or distributor send --wait now" if until else ""
         stderr_line(f"next: distributor send{when}")
-    elif unpacked:
+    elif reporter.unpacked:
         stderr_line("next: fix the errors above, then distributor send")
     elif found.remaining and not found.error and not found.interrupted:
         when = f" until {time(until)}" if until else ""
         stderr_line("next: distributor send" if found.accepted else f"nothing is due{when}; `distributor status` shows what is waiting")
-    elif found.accepted:
+    elif found.accepted and reporter.channel == "reveal":  # for the others, `password_mail.after_send` says it
         stderr_line("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")

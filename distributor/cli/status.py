@@ -100,7 +100,7 @@ class OpenEnds:
 
     refused: set[tuple[str, str, int]] = field(default_factory=set)  # rejected or bounced
     expired: set[tuple[str, str, int]] = field(default_factory=set)  # never collected
-    ready: bool = False  # a password waits to be collected
+    ready: set[str] = field(default_factory=set)  # the channels of passwords that wait to be collected
 
     def note(self, row: tuple[Any, ...]) -> None:
         """Look at one row of `Ledger.rows`."""
@@ -110,7 +110,14 @@ class OpenEnds:
         elif password in GONE and state in RECEIVED:
             self.expired.add((row[1], row[14], row[4]))
         elif password == PasswordState.READY and state in RECEIVED:
-            self.ready = True
+            self.ready.add(row[18])
+
+
+_COLLECTING = {
+    "reveal": "distributor password reveal ADDRESS --reason TEXT",
+    "letter": "distributor password letters --output FILE.pdf",
+    "mail": "distributor password mail",
+}
 
 
 def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> str | None:
@@ -125,8 +132,9 @@ def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: De
     open_ends = _unreplaced(open_ends, ledger, scope)
     if open_ends.refused:
         return "distributor history ADDRESS, then distributor resend ADDRESS --reason TEXT"
-    if open_ends.ready:
-        return "distributor password reveal ADDRESS --reason TEXT"
+    for channel, command in _COLLECTING.items():
+        if channel in open_ends.ready:
+            return command
     return "distributor resend ADDRESS --reason TEXT, where the password expired" if open_ends.expired else None
 
 

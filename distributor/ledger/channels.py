@@ -1,4 +1,4 @@
-"""Passwords that leave by letter or by mail: which are ready, their hand-over, and what became of the letters' file or the message."""
+"""Passwords that leave by letter or by mail: which are ready, their hand-over, and the outcome for the file or the message."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def letter_recipients(connection: Connection, file: LettersFile) -> list[str]:
 
 
 def finish_letters(tx: WriteTransaction, file: LettersFile, outcome: str) -> None:
-    """Record what became of a file."""
+    """Record the outcome for a file."""
     tx.append([NewEvent(None, FINISHED, evidence={"document_sha256": file.sha256, "outcome": outcome})])
 
 

@@ -74,6 +74,15 @@ def _mailbox(key: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a person's password is not handed over; it stays ready."""
+
+    address: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
     """A letter with its texts as the templates rendered them.
 
@@ -143,7 +152,7 @@ class PasswordChannels(Protocol):
         ...
 
     def finish_letters(self, file: LettersFile, outcome: str) -> None:
-        """Record what became of a file: `written`, or `lost`."""
+        """Record that a file is complete in its place (`written`), or gone (`lost`)."""
         ...
 
     def hand_over_mail(self, password: ReadyPassword, mail: PasswordMail, reason: str) -> None:

@@ -6,14 +6,14 @@ Templates never get a password; the printer puts it into their text.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from typing import Protocol
 
-from distributor.errors import Error, InvalidInput
-from distributor.model.channels import Letter, LetterPrinter, ReadyPassword, label
+from distributor.errors import InvalidInput
+from distributor.model.channels import Letter, LetterPrinter, ReadyPassword, Refusal, label
 from distributor.model.issues import WorkerFailure
 from distributor.model.people import Helpdesk, has_unsafe_chars
 from distributor.model.ports import Vault, WorkerPool
@@ -52,7 +52,7 @@ class LetterTexts:
     organisation: str
     helpdesk: Helpdesk = field(default_factory=Helpdesk)
 
-    def __call__(self, job: LetterJob) -> tuple[str, ...] | InvalidInput:
+    def __call__(self, job: LetterJob) -> tuple[str, ...] | Refusal:
         """Render the texts of one letter."""
         columns = dict(job.first.columns)
         numbered = enumerate(job.passwords, 1)
@@ -71,16 +71,7 @@ class LetterTexts:
         try:
             return self.words.render_files(job.first.language, FILES, values)
         except InvalidInput as error:
-            return error
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a person gets no letter; their passwords stay ready."""
-
-    address: str
-    reason: str
-    hint: str
+            return Refusal(job.first.address, str(error), error.hint or "correct the template")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +87,7 @@ def write_letters(
     ready: Sequence[ReadyPassword],
     vault: Vault,
     printer: LetterPrinter,
-    pool: WorkerPool[LetterJob, tuple[str, ...] | InvalidInput],
+    pool: WorkerPool[LetterJob, tuple[str, ...] | Refusal],
     today: datetime,
 ) -> Letters:
     """The letters of these passwords, sorted by name. Raises InvalidInput where the vault opens none of them."""
@@ -143,13 +134,13 @@ class _Opened:
         return self._vault.open(one.sealed, one.delivery)
 
 
-def _letter(job: LetterJob, texts: tuple[str, ...] | InvalidInput | WorkerFailure, opened: _Opened) -> Letter | Refusal:
+def _letter(job: LetterJob, texts: tuple[str, ...] | Refusal | WorkerFailure, opened: _Opened) -> Letter | Refusal:
     address = job.first.address
     match texts:
         case WorkerFailure(reason):
             return Refusal(address, f"rendering the letter failed ({reason})", "run `distributor doctor`, which renders every template")
-        case Error() as error:
-            return Refusal(address, str(error), error.hint or "correct the template")
+        case Refusal():
+            return texts
         case (lines, text, spelling):
             wanted = tuple(line.strip() for line in lines.splitlines() if line.strip())
             return Letter(wanted, text, spelling, tuple(opened.secret(one) for one in job.passwords))
@@ -173,8 +164,3 @@ def sort_key(name: str) -> str:
     """A name as it is sorted: without case and accents."""
     decomposed = unicodedata.normalize("NFKD", name.casefold())
     return "".join(character for character in decomposed if not unicodedata.combining(character))
-
-
-def count_people(passwords: Iterable[ReadyPassword]) -> int:
-    """How many people these passwords are for."""
-    return len({one.address for one in passwords})

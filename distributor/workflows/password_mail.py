@@ -20,7 +20,7 @@ from typing import Protocol
 from distributor.errors import Error, InvalidInput, RequestDenied, ServiceUnavailable
 from distributor.mail import message
 from distributor.mail.message import Mailbox, MessageHeaders, RenderedText, Renderer
-from distributor.model.channels import PasswordMail, PasswordTo, ReadyPassword, check_recipient, label
+from distributor.model.channels import PasswordMail, PasswordTo, ReadyPassword, Refusal, check_recipient, label
 from distributor.model.delivery import ALL_SENDERS, Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, SenderFilter
 from distributor.model.issues import Diagnostic, WorkerFailure
 from distributor.model.people import Address, BadAddress, Helpdesk, has_unsafe_chars, key_of
@@ -51,19 +51,19 @@ class PasswordTexts:
     organisation: str
     helpdesk: Helpdesk = field(default_factory=Helpdesk)
 
-    def __call__(self, job: MailJob) -> tuple[Address, RenderedText] | InvalidInput:
+    def __call__(self, job: MailJob) -> tuple[Address, RenderedText] | Refusal:
         """Check the mailbox and render the texts."""
         one = job.password
         own = self.addresses(one.leaf)
         if own is None:
-            return InvalidInput("the certificate cannot be read", where=one.address, hint="run `distributor audit verify`")
+            return Refusal(one.address, "the certificate cannot be read", "run `distributor audit verify`")
         found = check_recipient(one.second_address(self.to), self.to, (one.address, *own))
         if isinstance(found, BadAddress):
-            return InvalidInput(found.reason, where=one.address, hint=f"{found.hint}, then run `distributor plan`")
+            return Refusal(one.address, found.reason, f"{found.hint}, then run `distributor plan`")
         try:
             return found, self.words.render(one.language, self._values(one, job.placeholder))
         except InvalidInput as error:
-            return error
+            return Refusal(one.address, str(error), error.hint or "correct the template")
 
     def _values(self, one: ReadyPassword, placeholder: str) -> dict[str, object]:
         columns = dict(one.columns)
@@ -84,7 +84,7 @@ class PasswordTexts:
 
 @dataclass(frozen=True, slots=True)
 class MailResult:
-    """What became of a password: `sent`, `ready` (not sent), or `ambiguous` (handed over, perhaps in vain)."""
+    """The outcome for a password: `sent`, `ready` (not sent), or `ambiguous` (handed over, perhaps in vain)."""
 
     delivery: str
     address: str
@@ -121,7 +121,7 @@ class MailContext:
     ledger: Ledger
     vault: Vault
     transport: Transport
-    pool: WorkerPool[MailJob, tuple[Address, RenderedText] | InvalidInput]
+    pool: WorkerPool[MailJob, tuple[Address, RenderedText] | Refusal]
     senders: Sequence[Mailbox]
     to: PasswordTo
     copies: SentPasswords
@@ -161,8 +161,8 @@ class _Run:
                     await self._send(one, recipient, rendered, job.placeholder)
                 case WorkerFailure(reason):
                     self._add(one, "ready", f"rendering the message failed ({reason})", "run `distributor doctor`")
-                case Error() as error:
-                    self._add(one, "ready", error.message, error.hint or "")
+                case Refusal(reason=reason, hint=hint):
+                    self._add(one, "ready", reason, hint)
             if self.report.error is not None:
                 return
 

@@ -70,8 +70,14 @@ class PdfPrinter:
         """Raise InvalidInput where the logo cannot be read or drawn."""
         if self._settings.logo is None:
             return
+        from fpdf import FPDF  # noqa: PLC0415  as above
+
+        from distributor.adapters.channels.letter.layout import draw_logo  # noqa: PLC0415  as above
+
+        pdf = FPDF()
+        pdf.add_page()
         try:
-            self._document().add(Letter(("",), "-", "", ()))
+            draw_logo(pdf, self._settings.logo)
         except Exception as error:  # noqa: BLE001  an image can fail in as many ways as there are formats
             reason = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) and error.strerror else "not a usable image"
             hint = "save the logo as PNG, or remove the key"

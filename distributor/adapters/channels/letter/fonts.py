@@ -62,7 +62,16 @@ def find() -> Fonts:
     fonts = Fonts(files, frozenset())
     fonts.add_to(pdf)
     shapes = [font for font in pdf.fonts.values() if isinstance(font, TTFFont) and font.fontkey.startswith(SANS)]
-    return Fonts(files, frozenset.intersection(*(frozenset(font.cmap) for font in shapes)))
+    found = Fonts(files, frozenset.intersection(*(frozenset(font.cmap) for font in shapes)))
+    close(pdf)
+    return found
+
+
+def close(pdf: FPDF) -> None:
+    """Close the files of a document's fonts, which it reads until it is written."""
+    for font in pdf.fonts.values():
+        if isinstance(font, TTFFont):
+            font.ttfont.close()
 
 
 def _named(name: str) -> Iterator[Path]:

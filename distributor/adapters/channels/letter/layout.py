@@ -9,7 +9,7 @@ from pathlib import Path
 import segno
 from fpdf import FPDF
 
-from distributor.adapters.channels.letter.fonts import Fonts
+from distributor.adapters.channels.letter.fonts import Fonts, close
 from distributor.model.channels import Letter
 
 # millimetres, from the upper left corner of the page
@@ -70,7 +70,10 @@ class Document:
 
     def bytes(self) -> bytes:
         """The finished PDF."""
-        return bytes(self._pdf.output())
+        try:
+            return bytes(self._pdf.output())
+        finally:
+            close(self._pdf)
 
     # --- lines of text -----------------------------------------------------------------------------------------------
 
@@ -131,7 +134,7 @@ class Document:
         for y in (*FOLDS, PUNCH):
             pdf.line(4, y, 9 if y != PUNCH else 11, y)
         if self._logo is not None:
-            pdf.image(self._logo, x=RIGHT - LOGO[0], y=13, w=LOGO[0], h=LOGO[1], keep_aspect_ratio=True)
+            draw_logo(pdf, self._logo)
         self._y = 18.0
         self._font(SENDER, self._colour, "B")
         self._write(self._lines(self._sender, RIGHT - LEFT - LOGO[0] - 6)[:3], SENDER_LINE_HEIGHT)
@@ -228,6 +231,11 @@ class Document:
             for run in re.finditer(rb"\x01+", row):
                 left, top = x + (QUIET + run.start()) * module, y + (QUIET + number) * module
                 self._pdf.rect(left, top, len(run[0]) * module, module, style="F")
+
+
+def draw_logo(pdf: FPDF, path: Path) -> None:
+    """Draw a logo in the upper right corner. Raises whatever its format makes fpdf2 and its libraries raise."""
+    pdf.image(path, x=RIGHT - LOGO[0], y=13, w=LOGO[0], h=LOGO[1], keep_aspect_ratio=True)
 
 
 def _line(text: str) -> str:
