@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, bindparam, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, exists, or_, select, text
 
 from distributor.errors import RequestDenied
 from distributor.ledger import certificate_owners, engine, queries, transitions
@@ -26,6 +26,7 @@ CHANNEL = "reveal"  # passwords that people collect; letters and messages are se
 _RECEIVED = frozenset(state.value for state in RECEIVED)
 _UNCONFIRMED = frozenset({State.ACCEPTED.value, State.DELIVERED.value})
 _GONE = frozenset({State.WITHDRAWN.value, State.REJECTED.value, State.BOUNCED.value})
+_NONE: frozenset[str] = frozenset()
 _IS_READY = and_(handover.c.state == PasswordState.READY.value, handover.c.channel == CHANNEL)
 
 
@@ -45,8 +46,13 @@ class _Candidate(NamedTuple):
     channel: str | None
     expires_at: str | None
     lasts: int | None
+    has_others: bool  # whether the person has other deliveries
+    has_reminders: bool
 
 
+_other, _reminder_event = delivery.alias("other"), event.alias("reminder")
+_HAS_OTHERS = exists().where(_other.c.person == delivery.c.person, _other.c.id != delivery.c.id)
+_HAS_REMINDERS = exists().where(text("reminder." + IS_REMINDER.text), _reminder_event.c.delivery == delivery.c.id)
 _CANDIDATES = (
     select(
         delivery.c.id,
@@ -57,13 +63,16 @@ _CANDIDATES = (
         *(certificate.c[name] for name in ("serial", "not_after")),
         *(delivery.c[name] for name in ("generation", "state", "updated_at")),
         *(handover.c[name] for name in ("state", "channel", "expires_at", "lasts")),
+        _HAS_OTHERS,
+        _HAS_REMINDERS,
     )
     .join(person, person.c.id == delivery.c.person)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
     .outerjoin(handover, handover.c.delivery == delivery.c.id)
     .where(
         delivery.c.id > bindparam("last"),
-        delivery.c.state.in_([bindparam(f"state_{state}", state) for state in sorted(_RECEIVED)]),
+        # "not in", so that SQLite reads in the order of ids; by the index of states it would sort all of them for each page
+        delivery.c.state.not_in([bindparam(f"state_{state}", state.value) for state in State if state not in RECEIVED]),
         or_(
             certificate.c.not_after <= bindparam("until"),
             _IS_READY,
@@ -110,9 +119,10 @@ class _Page:
     def __init__(self, connection: Connection, rows: Sequence[_Candidate], revoked: Mapping[str, str], usages: Usages) -> None:
         self._connection, self._revoked, self._usages = connection, revoked, usages
         self._siblings: dict[str, list[_Sibling]] = {}
-        for found in map(_Sibling._make, engine.rows_of(connection, _siblings, sorted({row.person for row in rows}))):
+        for found in map(_Sibling._make, engine.rows_of(connection, _siblings, sorted({row.person for row in rows if row.has_others}))):
             self._siblings.setdefault(found.person, []).append(found)
-        self._written = _kept(connection, [one.id for theirs in self._siblings.values() for one in theirs])
+        others = {one.id for theirs in self._siblings.values() for one in theirs}
+        self._written = _kept(connection, sorted(others | {row.id for row in rows if row.has_reminders}))
 
     def reminders(self, rows: Sequence[_Candidate], now: str, until: str, unconfirmed: str) -> Iterator[Reminder]:
         """The reminders that these candidates may need."""
@@ -122,8 +132,7 @@ class _Page:
         expiring = {row.id for row in ending if row.id not in replaced}
         for row in usable:
             if row.id in expiring:
-                theirs = [one.id for one in self._siblings[row.person] if one.certificate == row.certificate]
-                yield self._reminder(row, ReminderKind.EXPIRING, theirs)
+                yield self._reminder(row, ReminderKind.EXPIRING, [row.id, *(one.id for one in self._generations(row))])
             if row.not_after <= now or row.state not in _UNCONFIRMED:
                 continue
             waits = _waits(row, now)
@@ -134,8 +143,14 @@ class _Page:
 
     def _has_later(self, row: _Candidate, states: Collection[str] | None = None) -> bool:
         """Whether there is a later generation in one of these states, or under way."""
-        later = (one for one in self._siblings[row.person] if one.certificate == row.certificate and one.generation > row.generation)
+        if not row.has_others:
+            return False
+        later = (one for one in self._generations(row) if one.generation > row.generation)
         return any(one.state in states if states is not None else one.state not in _GONE for one in later)
+
+    def _generations(self, row: _Candidate) -> list[_Sibling]:
+        """The other deliveries of its certificate."""
+        return [one for one in self._siblings.get(row.person, ()) if one.certificate == row.certificate and one.id != row.id]
 
     def _replaced(self, ending: Sequence[_Candidate]) -> frozenset[str]:
         """The deliveries whose person has certificates for the same purposes that are valid longer."""
@@ -150,7 +165,7 @@ class _Page:
     def _longer(self, row: _Candidate) -> frozenset[str]:
         return frozenset(
             one.certificate
-            for one in self._siblings[row.person]
+            for one in self._siblings.get(row.person, ())
             if one.not_after > row.not_after
             and one.certificate != row.certificate
             and one.state not in _GONE
@@ -158,7 +173,8 @@ class _Page:
         )
 
     def _reminder(self, row: _Candidate, kind: ReminderKind, deliveries: Sequence[str], *, waits: bool = False) -> Reminder:
-        written = [found for id_ in deliveries for found in self._written.get(id_, ()) if found.kind == kind]
+        known = (row.has_others or row.has_reminders) and self._written
+        written = [found for id_ in deliveries for found in self._written.get(id_, ()) if found.kind == kind] if known else []
         expires = None if row.expires_at is None else parse_timestamp(row.expires_at)
         since = parse_timestamp(row.updated_at)
         if kind is ReminderKind.UNCOLLECTED and expires is not None and row.lasts is not None:
@@ -174,8 +190,8 @@ class _Page:
             not_after=parse_timestamp(row.not_after),
             since=since,
             expires_at=expires,
-            steps=frozenset(found.step for found in written),
-            last=max((parse_timestamp(found.at) for found in written), default=None),
+            steps=frozenset(found.step for found in written) if written else _NONE,
+            last=max(parse_timestamp(found.at) for found in written) if written else None,
             waits=waits,
         )
 

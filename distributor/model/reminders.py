@@ -63,8 +63,8 @@ class Reminder:
                 if self.expires_at is not None and self.expires_at - now <= LAST_DAY:
                     return ENDING if now - self.since >= LAST_DAY else None
                 return WAITING if now - self.since >= UNCOLLECTED_AFTER else None
-            case _:
-                return None if self.waits else ASKED  # the password comes first
+            case _:  # the password comes first, and who is told to get a new certificate need not confirm the old one
+                return None if self.waits or self.not_after - now <= timedelta(days=EXPIRY_STEPS[0]) else ASKED
 
 
 @dataclass(frozen=True, slots=True)

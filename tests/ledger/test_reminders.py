@@ -174,8 +174,9 @@ def test_a_password_is_reminded_of_after_three_days_and_on_its_last_day(age: flo
     assert reminder(UNCOLLECTED, since=NOW - timedelta(days=age), expires_at=ends).due_step(NOW) == step
 
 
-def test_nobody_is_asked_to_confirm_before_the_password_was_collected() -> None:
+def test_nobody_is_asked_to_confirm_before_the_password_was_collected_or_when_the_certificate_expires_soon() -> None:
     assert reminder(UNCONFIRMED).due_step(NOW) == "7-days"
+    assert reminder(UNCONFIRMED, not_after=NOW + timedelta(days=30)).due_step(NOW) is None
     assert reminder(UNCONFIRMED, waits=True).due_step(NOW) is None
 
 
