@@ -6,10 +6,10 @@ A step is written at most once for a certificate; after a pause only the newest 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 REMINDED, REMINDER_REFUSED = "reminded", "reminder-refused"  # events
 EXPIRY_STEPS = (30, 14, 7, 3, 1)  # days before a certificate expires
@@ -29,8 +29,7 @@ class ReminderKind(StrEnum):
     UNCONFIRMED = "unconfirmed"  # nobody has said that the certificate works
 
 
-@dataclass(frozen=True, slots=True)
-class Reminder:
+class Reminder(NamedTuple):
     """A delivery whose person may need a reminder of one kind."""
 
     kind: ReminderKind
@@ -43,7 +42,7 @@ class Reminder:
     not_after: datetime
     since: datetime  # when the message, or the password, was there
     expires_at: datetime | None  # of the password; None: it does not expire
-    steps: frozenset[str] = field(default_factory=frozenset)  # written before
+    steps: frozenset[str] = frozenset()  # written before
     last: datetime | None = None  # when the last one of this kind was written
     waits: bool = False  # its password is still to be collected
 

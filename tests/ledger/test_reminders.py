@@ -162,7 +162,7 @@ def reminder(kind: ReminderKind, **values: object) -> Reminder:
 def test_only_the_newest_step_before_and_after_expiry_is_due(days: float, step: str | None) -> None:
     one = reminder(EXPIRING, not_after=NOW + timedelta(days=days))
     assert one.due_step(NOW) == step
-    assert replace(one, steps=frozenset({step or "", "30"})).due_step(NOW) is None
+    assert one._replace(steps=frozenset({step or "", "30"})).due_step(NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_reminder_that_is_not_needed_any_more_is_not_recorded(world: World) ->
         remind(world, uncollected)
     world.ledger.observe([TrackingEvent(anna, State.INSTALLED, "signed answer", {})])
     with pytest.raises(RequestDenied, match="not needed any more"):
-        remind(world, replace(unconfirmed, waits=False))
+        remind(world, unconfirmed._replace(waits=False))
     assert "reminded" not in world.events()
 
 
