@@ -40,8 +40,6 @@ from distributor.model.reminders import Reminders
 from distributor.model.secret import Secret
 from distributor.model.states import State
 
-# --- ledger times --------------------------------------------------------------------------------
-
 
 class LedgerTimes(Protocol):
     """One clock decides leases, waiting times, quotas and expiry: the ledger's."""
@@ -217,7 +215,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(  # each part has its methods
+class Ledger(
     Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, MailboxQueries, LedgerTimes, PasswordChannels, Reminders, Protocol
 ):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.

@@ -219,12 +219,12 @@ async def _send(
         case outbound:
             if not await sender.may_send(job.sender):
                 return None
-            attempt = _Attempt(context.ledger, job, outbound)
+            attempt = _ReminderAttempt(context.ledger, job, outbound)
             return await asyncio.to_thread(attempt.settle, await sender.deliver(outbound, attempt.record_intent))
 
 
 @dataclass(slots=True)
-class _Attempt:
+class _ReminderAttempt:
     """The record of one reminder, at the moment that the transport asks for it. From then on it is not sent again, unless refused."""
 
     ledger: Ledger
