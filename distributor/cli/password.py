@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from distributor.model.secret import Secret
 
 EXAMPLE = '\b\nexample:\n  distributor password reveal alice@example.org --reason "called from her office phone, ticket 4711"'
-app = typer.Typer(help="Reveal passwords of delivered packages.", no_args_is_help=True, epilog=EXAMPLE)
+app = typer.Typer(help="Reveal, print or mail passwords of accepted packages.", no_args_is_help=True, epilog=EXAMPLE)
 CLEAR = "\x1b[?1049l"  # leaves the other screen of the terminal, and nothing of it in the scroll-back
 OPEN = "\x1b[?1049h\x1b[2J\x1b[H"
 
 
 @app.callback()
 def _group() -> None:
-    """Reveal passwords of delivered packages."""
+    """Reveal, print or mail passwords of accepted packages."""
 
 
 @app.command(epilog=EXAMPLE)

@@ -39,7 +39,7 @@ def mail(yes: Yes = False, chosen: Config = None, as_json: Json = False) -> int:
         rows = [{"id": one.delivery, "address": one.address, "outcome": one.outcome, "said": one.said} for one in found.results]
         counts = {name: found.count(name) for name in ("sent", "ready", "ambiguous")}
         print_json("password-mail", {**counts, "deliveries": rows})
-    elif not ready:
+    elif not found.results:
         stderr_line("no password is ready to be sent; next: distributor status")
     else:
         stdout_line(_summary(found))
@@ -76,11 +76,14 @@ def after_send(settings: Settings, code: int) -> int:
 def _send(settings: Settings, ledger: Ledger, ready: Sequence[ReadyPassword]) -> MailReport:
     import asyncio
 
-    from distributor.bootstrap import channels
-    from distributor.workflows.password_mail import MailReport, send_passwords
+    from distributor.bootstrap import channels, delivery
+    from distributor.workflows.password_mail import MailReport, send_passwords, settle_interrupted
 
+    left = settle_interrupted(ledger, delivery.transport(settings, signed_in=False).attempt_timeout)
+    for result in left:
+        stderr_line(f"{escape(result.address)}: ambiguous: {escape(result.said)} ({escape(result.hint)})")
     if not ready:
-        return MailReport()
+        return MailReport(left)
     if settings.password.channel != "mail":
         message = f'{counted(len(ready), "password")} ready from when the channel was "mail"; it is "{settings.password.channel}" now'
         raise RequestDenied(message, where="password.channel", hint="set it back to send them, or `distributor resend` each")
@@ -94,6 +97,7 @@ def _send(settings: Settings, ledger: Ledger, ready: Sequence[ReadyPassword]) ->
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         found = asyncio.run(send_passwords(channels.mail_context(settings, ledger, pool, tell, bar.line), ready))
+    found.results[:0] = left
     for diagnostic in found.diagnostics:
         if diagnostic.level != "ok":
             stderr_line(f"{diagnostic.level}: {escape(diagnostic.message)}" + (f" ({escape(diagnostic.hint)})" if diagnostic.hint else ""))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, or_, select, type_coerce, update
+from sqlalchemy import Connection, Select, bindparam, exists, or_, select, type_coerce, update
 from sqlalchemy.types import NullType
 
 from distributor.errors import RequestDenied
@@ -63,6 +64,19 @@ _LATER = (
     )
     .where(delivery.c.id == bindparam("id"))
     .limit(1)
+)
+_UNANSWERED = (
+    select(delivery.c.id, person.c.address)
+    .join(delivery, delivery.c.id == handover.c.delivery)
+    .join(person, person.c.id == delivery.c.person)
+    .where(
+        handover.c.state == PasswordState.HANDED_OVER.value,
+        handover.c.channel == "mail",
+        handover.c.closed_at < bindparam("before"),
+        exists().where(event.c.delivery == delivery.c.id, event.c.event == "revealed", event.c.evidence.contains('"channel":"mail"')),
+        ~exists().where(event.c.delivery == delivery.c.id, event.c.event == MAILED),
+    )
+    .order_by(delivery.c.id)
 )
 _FILES = (
     select(event.c.event, event.c.at, event.c.by, event.c.evidence)
@@ -174,6 +188,11 @@ def note_mail(tx: WriteTransaction, delivery_id: str, outcome: str, said: str) -
     tx.append([NewEvent(delivery_id, MAILED, evidence={"outcome": outcome}, personal={"said": sanitize(said)})])
 
 
+def unanswered_mails(connection: Connection, before: str) -> list[tuple[str, str]]:
+    """Hand-overs to messages without an answer."""
+    return [(id_, address) for id_, address in connection.execute(_UNANSWERED, {"before": before})]
+
+
 def take_back(tx: WriteTransaction, one: ReadyPassword, said: str) -> bool:
     """Handed-over -> ready, with the same sealed bytes; whether it did. Not where anything but a delivery followed the hand-over."""
     if _has_moved_on(tx, one.delivery):
@@ -233,6 +252,10 @@ class SqlPasswordChannels:
     def note_password_mail(self, delivery: str, outcome: str, said: str) -> None:
         with self._writing() as tx:
             note_mail(tx, delivery, outcome, said)
+
+    def unanswered_mails(self, before: datetime) -> list[tuple[str, str]]:
+        with self._database.reading() as connection:
+            return unanswered_mails(connection, format_timestamp(before))
 
     def take_back_mail(self, password: ReadyPassword, said: str) -> bool:
         with self._writing() as tx:

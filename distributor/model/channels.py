@@ -163,6 +163,10 @@ class PasswordChannels(Protocol):
         """Record the server's answer to the message with a password: `accepted` or `ambiguous`."""
         ...
 
+    def unanswered_mails(self, before: datetime) -> list[tuple[str, str]]:
+        """Delivery and address of passwords handed over to a message before then whose answer was never recorded: of a killed command."""
+        ...
+
     def take_back_mail(self, password: ReadyPassword, said: str) -> bool:
         """Make a password ready again whose message was certainly not sent; False where a resend or an incident came between."""
         ...

@@ -124,6 +124,16 @@ async def send_passwords(context: MailContext, ready: Sequence[ReadyPassword]) -
     return run.report
 
 
+def settle_interrupted(ledger: Ledger, timeout: timedelta) -> list[MailResult]:
+    """Record as ambiguous what a killed command left: a password was handed over, and nobody knows whether its message was sent."""
+    said, hint = "the command ended before the server answered", "ask whether it arrived; if not: distributor resend ADDRESS --reason TEXT"
+    results = []
+    for delivery, address in ledger.unanswered_mails(ledger.now() - timeout):
+        ledger.note_password_mail(delivery, "ambiguous", said)
+        results.append(MailResult(delivery, address, "ambiguous", said, hint))
+    return results
+
+
 class _Run:
     """The state of one run."""
 

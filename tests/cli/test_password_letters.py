@@ -227,3 +227,35 @@ def test_every_name_is_printed_right_or_its_row_is_named(planned: Workspace, nam
     assert ("carol@example.org: not printed: cannot print" in done.stdout) is not shown
     assert done.returncode == (0 if shown else 1)
     assert planned.run("distributor status carol@example.org").stdout.count("ready") == (0 if shown else 1)
+
+
+# --- secrets and doctor ------------------------------------------------------------------------------------------------
+
+
+def test_a_printed_password_is_in_the_pdf_and_in_no_other_file_or_line(accepted: Workspace, state_folder: Path) -> None:
+    done = accepted.run(LETTERS)
+    found = passwords(accepted.folder / "letters.pdf")
+    assert len(found) == 2
+    others = [path for folder in (accepted.folder, state_folder) for path in folder.rglob("*") if path.is_file()]
+    assert others
+    for secret in found:
+        assert secret not in done.stdout
+        assert not [path for path in others if secret.encode() in path.read_bytes()]
+        assert secret not in accepted.run("distributor audit export --output export.jsonl; cat export.jsonl").stdout
+
+
+def test_doctor_says_what_letters_are_printed_with_and_where(accepted: Workspace) -> None:
+    found = accepted.run("distributor doctor").stdout
+    assert re.search(r"password\s+letters are printed with DejaVu", found), found
+    assert "run `distributor password letters --output FILE.pdf` here" in " ".join(found.split())
+
+
+def test_doctor_names_a_logo_that_cannot_be_printed(accepted: Workspace) -> None:
+    config = accepted.folder / "distributor.toml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("[organisation]", '[organisation]\nlogo = "logo.png"'), encoding="utf-8")
+    (accepted.folder / "logo.png").write_text("not an image", encoding="utf-8")
+    done = accepted.run("distributor doctor")
+    assert "organisation.logo" in done.stdout
+    assert accepted.run(LETTERS).returncode == 3
+    assert states(accepted) == 0

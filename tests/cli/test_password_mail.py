@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 
+from distributor import bootstrap
+from distributor.workflows.password_mail import settle_interrupted
 from tests.authority import Authority
 from tests.workspace import Workspace
 
@@ -240,3 +245,29 @@ def test_own_templates_that_leave_the_password_out_are_refused(mailing: Workspac
     done = mailing.run("distributor send --yes")
     assert (done.returncode, "the templates do not show the password" in done.stdout) == (1, True), done.stdout
     assert set(received(mailing)) == {"alice@example.org"}
+
+
+KILLED = """
+import os, sys
+from distributor.cli import app
+from distributor.workflows import password_mail
+
+password_mail._Run._settle = lambda *_: os._exit(9)
+sys.exit(app.run(["password", "mail", "--yes"]))
+"""
+
+
+def test_killed_before_the_answer_is_recorded_it_is_ambiguous_and_not_sent_twice(mailing: Workspace) -> None:
+    sent_without_identity(mailing)
+    (mailing.folder / "kill.py").write_text(KILLED, encoding="utf-8")
+    died = subprocess.run([sys.executable, "kill.py"], cwd=mailing.folder, env=mailing.environment(), check=False, timeout=120)
+    assert (died.returncode, len(mailing.handler.messages)) == (9, 3)
+    (mailing.folder / "kill.py").unlink()
+    with bootstrap.open_for_writing(bootstrap.settings(mailing.folder / "distributor.toml")) as ledger:
+        assert settle_interrupted(ledger, timedelta(minutes=5)) == []  # its process may still be waiting for the answer
+        (found,) = settle_interrupted(ledger, timedelta(seconds=-1))
+    assert (found.outcome, "distributor resend" in found.hint) == ("ambiguous", True)
+    done = mailing.run("distributor password mail --yes")
+    assert (done.returncode, len(mailing.handler.messages)) == (0, 4), done.stdout
+    assert len(set(received(mailing))) == 4
+    assert mailing.run("distributor audit verify").returncode == 0

@@ -93,10 +93,10 @@ kind = "ldap"
 
 
 def test_a_channel_of_another_version_is_named_beside_other_faults(toml: Path) -> None:
-    errors = faults(toml, GOOD.replace('name = "Example AG"', "name = 4") + '[password]\nchannel = "mail"\n')
+    errors = faults(toml, GOOD.replace('name = "Example AG"', "name = 4") + '[password]\nchannel = "pigeon"\n')
     assert errors == [
         "distributor.toml line 3: organisation.name: 4 is not a text",
-        'distributor.toml line 15: password.channel: unknown channel "mail"',
+        'distributor.toml line 15: password.channel: unknown channel "pigeon"',
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from distributor.adapters.channels.letter import PdfPrinter
+from distributor.adapters.channels.mail import SentPasswordCopies
 from distributor.adapters.directories import folder as folder_directory
 from distributor.adapters.directories import ldap as ldap_directory
 from distributor.adapters.rosters import csv as csv_roster
@@ -13,9 +15,12 @@ from distributor.adapters.transports import folder, graph
 from distributor.adapters.transports.smtp.transport import SmtpTransport
 from distributor.ledger.repository import SqlLedger
 from distributor.model.certificates import PublicDirectory
+from distributor.model.channels import LetterPrinter
+from distributor.model.delivery import CleanupStore
 from distributor.model.people import Directory
 from distributor.model.ports import Connection, Ledger, Roster, Source, Tracker, Transport, Vault
 from distributor.vault import AgeVault
+from distributor.workflows.password_mail import SentPasswords
 
 
 def transports(one: folder.FolderTransport, two: graph.GraphTransport, three: SmtpTransport) -> list[Transport]:
@@ -44,3 +49,7 @@ def public_directories(one: folder_directory.FolderDirectory, two: ldap_director
 
 def others(files: Files, vault: AgeVault, ledger: SqlLedger) -> tuple[Source, Vault, Ledger]:
     return files, vault, ledger
+
+
+def channels(printer: PdfPrinter, copies: SentPasswordCopies) -> tuple[LetterPrinter, SentPasswords, CleanupStore]:
+    return printer, copies, copies

@@ -181,3 +181,22 @@ def test_the_person_in_a_ready_password_is_the_ledger_s(world: World) -> None:
     assert ready.second_address(PasswordTo.ALTERNATE_EMAIL) == "anna@home.example"
     assert ready.second_address(PasswordTo.MANAGER) == "boss@example.org"
     assert Address("anna", "example.org").key == ready.address
+
+
+def test_a_hand_over_to_a_message_that_nobody_answered_is_found(world: World) -> None:
+    (anna, bert) = accepted(world, "mail", "anna", "bert")
+    for one in world.ledger.ready_passwords("mail"):
+        world.ledger.hand_over_mail(one, MAIL, "sent")
+    world.ledger.note_password_mail(bert, "accepted", "250 queued")
+    assert world.ledger.unanswered_mails(world.clock.now) == []
+    world.clock.forward(minutes=30)
+    assert world.ledger.unanswered_mails(world.clock.now) == [(anna, "anna@example.org")]
+    world.ledger.note_password_mail(anna, "ambiguous", "killed")
+    assert world.ledger.unanswered_mails(world.clock.now) == []
+
+
+def test_a_password_that_the_helpdesk_revealed_waits_for_no_answer(world: World) -> None:
+    (anna,) = accepted(world, "mail", "anna")
+    world.ledger.hand_over(anna, "she phoned", "reveal")
+    world.clock.forward(minutes=30)
+    assert world.ledger.unanswered_mails(world.clock.now) == []

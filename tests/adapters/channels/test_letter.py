@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,17 @@ def test_without_dejavu_the_built_in_fonts_print_western_names_and_refuse_the_ot
     assert printer.unprintable(letter) == missing
     if not missing:
         assert name in " ".join(word for *_, word in words(printed(tmp_path, letter)))
+
+
+# --- the extra ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", ["fpdf", "segno"])
+def test_a_missing_extra_is_said_with_what_to_install(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    for name in ("fonts", "layout"):
+        monkeypatch.delitem(sys.modules, f"distributor.adapters.channels.letter.{name}", raising=False)
+        monkeypatch.delattr(module, name, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InvalidInput, match=f"letters need the package {package}") as refused:
+        module.open(module.Settings("Example AG"))
+    assert refused.value.hint == "pip install 'distributor[letters]'"

@@ -12,6 +12,7 @@ from distributor.model.channels import Letter
 
 if TYPE_CHECKING:
     from distributor.adapters.channels.letter.fonts import Fonts
+    from distributor.adapters.channels.letter.layout import Document
 
 _COLOUR = "#0f4c8a"
 BUILT_IN = "the built-in fonts: names in Western European letters only"
@@ -29,11 +30,11 @@ class Settings:
 def open(settings: Settings) -> PdfPrinter:  # noqa: A001  every adapter has this name
     """The printer. Raises InvalidInput without the extra, or where the logo cannot be used."""
     try:
-        from distributor.adapters.channels.letter import fonts  # noqa: PLC0415  its libraries are an extra
+        from distributor.adapters.channels.letter import fonts, layout  # noqa: PLC0415  their libraries are an extra
     except ImportError as missing:
         message = f"letters need the package {missing.name}, which is not installed"
         raise InvalidInput(message, where="password.channel", hint="pip install 'distributor[letters]'") from None
-    printer = PdfPrinter(settings, fonts.find())
+    printer = PdfPrinter(settings, fonts.find(), layout.Document)
     printer.check_logo()
     return printer
 
@@ -41,8 +42,8 @@ def open(settings: Settings) -> PdfPrinter:  # noqa: A001  every adapter has thi
 class PdfPrinter:
     """Prints letters with the organisation's name, colour and logo."""
 
-    def __init__(self, settings: Settings, fonts: Fonts) -> None:
-        self._settings, self._fonts = settings, fonts
+    def __init__(self, settings: Settings, fonts: Fonts, document: type[Document]) -> None:
+        self._settings, self._fonts, self._new = settings, fonts, document
         self.every_script = bool(fonts.files)
         self.font = "DejaVu" if fonts.files else BUILT_IN
 
@@ -60,11 +61,9 @@ class PdfPrinter:
         return document.bytes()
 
     def _document(self) -> Document:
-        from distributor.adapters.channels.letter.layout import Document  # noqa: PLC0415  as above
-
         colour = (self._settings.colour or _COLOUR).lstrip("#")
         rgb = (int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:], 16))
-        return Document(self._fonts, self._settings.organisation, rgb, self._settings.logo)
+        return self._new(self._fonts, self._settings.organisation, rgb, self._settings.logo)
 
     def check_logo(self) -> None:
         """Raise InvalidInput where the logo cannot be read or drawn."""
@@ -82,7 +81,3 @@ class PdfPrinter:
             reason = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) and error.strerror else "not a usable image"
             hint = "save the logo as PNG, or remove the key"
             raise InvalidInput(f"{self._settings.logo}: {reason}", where="organisation.logo", hint=hint) from None
-
-
-if TYPE_CHECKING:
-    from distributor.adapters.channels.letter.layout import Document
