@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -135,6 +134,8 @@ def _sent(results: Sequence[ReminderResult]) -> Iterator[dict[str, object]]:
 
 
 def _send(settings: Settings, ledger: Ledger, due: Sequence[tuple[Reminder, str]], *, yes: bool) -> ReminderReport:
+    import asyncio
+
     from distributor.bootstrap import reminders
     from distributor.cli.send import named_domains
     from distributor.workflows.remind import ReminderReport, send_reminders
