@@ -98,7 +98,7 @@ def test_a_certificate_that_expires_is_told_with_a_calendar_entry_until_it_is_re
     assert re.findall(r"UID:.*", bytes(calendar(newest(sent)).get_payload(decode=True)).decode()) == uid  # type: ignore[arg-type]
     number = len(sent.handler.messages)
     assert after(sent, 365, "remind --send --yes --to alice@example.org")[0] == 0
-    assert "has expired" in words(newest(sent))
+    assert "CERTIFICATE HAS EXPIRED" in words(newest(sent))
     assert not list(newest(sent).iter_attachments())
     assert len(sent.handler.messages) == number + 1
     sent.add_pfx("alice", "alice@example.org", days=700)
