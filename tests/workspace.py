@@ -172,11 +172,11 @@ class Workspace:
         config = self.folder / "distributor.toml"
         config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", config.read_text(encoding="utf-8")), encoding="utf-8")
 
-    def add_pfx(self, name: str, *addresses: str) -> None:
-        """A PFX `certificates/NAME.pfx` for these addresses."""
+    def add_pfx(self, name: str, *addresses: str, days: int = 365) -> None:
+        """A PFX `certificates/NAME.pfx` for these addresses, valid for so many days."""
         folder = self.folder / "certificates"
         folder.mkdir(exist_ok=True)
-        (folder / f"{name}.pfx").write_bytes(self.authority.issue(*addresses, name=name.title()).pfx(PASSWORD))
+        (folder / f"{name}.pfx").write_bytes(self.authority.issue(*addresses, name=name.title(), days=days).pfx(PASSWORD))
         (folder / f"{name}.txt").write_text(PASSWORD, encoding="utf-8")
 
     def add_authorities(self) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from distributor.model.people import Address
     from distributor.model.ports import Ledger, Transport, WorkerPool
     from distributor.workflows.letters import LetterJob, LetterTexts
-    from distributor.workflows.password_mail import MailContext, MailJob, MailResult, PasswordTexts, SentPasswords
+    from distributor.workflows.password_mail import MailContext, MailJob, MailResult, PasswordTexts
+    from distributor.workflows.sending.direct import DirectSendingContext, SentCopies
 
 RENDERING_SECONDS = 20.0  # for the texts of one letter or message
 
@@ -62,11 +63,15 @@ def mail_transport(settings: config.Settings, tell: Callable[[str], None]) -> Tr
     return delivery.transport(settings, tell=tell)
 
 
-def sent_passwords(transport: Transport) -> SentPasswords:
-    """What removes the copies of messages with passwords."""
+def direct_sending(settings: config.Settings, ledger: Ledger, transport: Transport, command: str) -> DirectSendingContext:
+    """What sending outside of the outbox depends on. `command`: what is to be run again where a service refuses."""
     from distributor.adapters.channels.mail import Settings
+    from distributor.mail.message import Mailbox
+    from distributor.workflows.sending.direct import DirectSendingContext
 
-    return cast("SentPasswords", bootstrap.load_adapter("channels", "mail").open(Settings(), transport))
+    senders = [Mailbox(one.address, one.name) for one in settings.mailboxes]
+    copies = cast("SentCopies", bootstrap.load_adapter("channels", "mail").open(Settings(), transport))
+    return DirectSendingContext(ledger, transport, senders, copies, command)
 
 
 @contextmanager
@@ -108,13 +113,11 @@ def mail_context(
     tell_line: Callable[[str], None],
 ) -> MailContext:
     """What sending passwords depends on. `tell` gets each result, `tell_line` what a person is to read during a sign-in."""
-    from distributor.mail.message import Mailbox
     from distributor.model.channels import PasswordTo
     from distributor.workflows.password_mail import MailContext
 
-    vault, transport = bootstrap.vault(settings), mail_transport(settings, tell_line)
-    senders = [Mailbox(one.address, one.name) for one in settings.mailboxes]
-    return MailContext(ledger, vault, transport, pool, senders, PasswordTo(settings.password.to), sent_passwords(transport), tell)
+    sending = direct_sending(settings, ledger, mail_transport(settings, tell_line), "distributor password mail")
+    return MailContext(ledger, bootstrap.vault(settings), pool, PasswordTo(settings.password.to), sending, tell)
 
 
 def check(settings: config.Settings) -> Iterator[Diagnostic]:

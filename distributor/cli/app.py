@@ -36,6 +36,7 @@ COMMANDS = {  # in the order in which --help prints them: module, function, and 
     "history": ("status", "history", "HISTORY_EXAMPLE"),
     "track": ("track", "track", "EXAMPLE"),
     "resolve": ("track", "resolve", "RESOLVE_EXAMPLE"),
+    "remind": ("remind", "remind", "EXAMPLE"),
     "resend": ("deliveries", "resend", "RESEND_EXAMPLE"),
     "withdraw": ("deliveries", "withdraw", "WITHDRAW_EXAMPLE"),
     "incident": ("incident", "incident", "EXAMPLE"),

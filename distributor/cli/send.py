@@ -182,11 +182,15 @@ def _due(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
 
 
 def _ask(settings: Settings, due: Counter[str], total: int, lasts: str) -> None:
+    others = f" and {counted(len(settings.senders), 'more mailbox', 'more mailboxes')}" if settings.senders else ""
+    confirm(f"Send {counted(total, 'message')} from {settings.sender.address}{others} to {named_domains(due)}{lasts}?", "--yes")
+
+
+def named_domains(due: Counter[str]) -> str:
+    """`2 domains (example.org, example.com)`, the most frequent ones first."""
     named = ", ".join(domain for domain, _ in due.most_common(MOST_DOMAINS))
     more = f" and {len(due) - MOST_DOMAINS} more" if len(due) > MOST_DOMAINS else ""
-    domains = f"{counted(len(due), 'domain')} ({named}{more})"
-    others = f" and {counted(len(settings.senders), 'more mailbox', 'more mailboxes')}" if settings.senders else ""
-    confirm(f"Send {counted(total, 'message')} from {settings.sender.address}{others} to {domains}{lasts}?", "--yes")
+    return f"{counted(len(due), 'domain')} ({named}{more})"
 
 
 def write_messages(

@@ -23,8 +23,8 @@ from distributor.model.states import RECEIVED, PasswordState, State
 
 Values = dict[str, Any]
 _decode = json.JSONDecoder().raw_decode  # half the price of json.loads
-CLOSING = {"revealed": PasswordState.HANDED_OVER, "password-expired": PasswordState.EXPIRED}
-CLOSING |= dict.fromkeys(("password-destroyed", INCIDENT), PasswordState.DESTROYED)
+_DESTROYED = dict.fromkeys(("password-destroyed", INCIDENT), PasswordState.DESTROYED)
+CLOSING = {"revealed": PasswordState.HANDED_OVER, "password-expired": PasswordState.EXPIRED, **_DESTROYED}
 _OPEN = frozenset({PasswordState.HELD, PasswordState.READY})
 _READY_AGAIN = frozenset({PasswordState.EXPIRED, PasswordState.HANDED_OVER})  # a clock was ahead; its message was certainly not sent
 _RECEIVED = frozenset(map(str, RECEIVED))

@@ -13,11 +13,12 @@ from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Sel
 from distributor.errors import RequestDenied
 from distributor.ledger import certificate_owners, engine
 from distributor.ledger.engine import Database
-from distributor.ledger.tables import IS_ARMING, certificate, delivery, event, handover, head, outbox, person, plan
+from distributor.ledger.tables import IS_ARMING, IS_REMINDER, certificate, delivery, event, handover, head, outbox, person, plan
 from distributor.model.audit_log import Event, canonical, format_timestamp, parse_timestamp
 from distributor.model.certificates import Locator
 from distributor.model.clocks import LONGEST_DELAY, TOLERANCE, is_implausible
 from distributor.model.delivery import Delivery, DeliveryFilter, OutboundMessage, SenderFilter
+from distributor.model.reminders import REMINDED, REMINDER_REFUSED
 from distributor.model.states import PasswordState, State
 
 # --- filters --------------------------------------------------------------------------------
@@ -68,15 +69,15 @@ def events_of_senders(asked: Select[Any], senders: SenderFilter) -> Select[Any]:
     if senders.only is None and not senders.without:
         return asked
     frozen = select(_frozen_event.c.seq).where(_frozen_event.c.delivery == event.c.delivery, freezes(_frozen_event))
-    frozen = frozen.where(*(~_names(sender) for sender in sorted(senders.without)))
+    frozen = frozen.where(*(~_names(sender, _frozen_event) for sender in sorted(senders.without)))
     if senders.only is not None:
-        frozen = frozen.where(_names(senders.only))
+        frozen = frozen.where(_names(senders.only, _frozen_event))
     return asked.where(frozen.exists())
 
 
-def _names(sender: str) -> ColumnElement[bool]:
+def _names(sender: str, one: FromClause) -> ColumnElement[bool]:
     # Canonical JSON: quotes inside a value are escaped, so only the key itself can match.
-    return _frozen_event.c.evidence.contains(canonical({"sender": sender})[1:-1], autoescape=True)
+    return one.c.evidence.contains(canonical({"sender": sender})[1:-1], autoescape=True)
 
 
 def wait_is_over(now: str) -> ColumnElement[bool]:
@@ -298,12 +299,28 @@ _OUTCOME = (  # of an attempt: the next step of its delivery; notes between have
 def sent_times(connection: Connection, since: str, now: str, senders: SenderFilter) -> list[str]:
     """When messages were on their way and may have left, earliest first, also of those that were withdrawn since."""
     asked = select(event.c.at, event.c.seq).where(IS_ARMING, event.c.at >= since, func.coalesce(_OUTCOME, "").not_in(_UNSENT))
-    found = connection.execute(events_of_senders(asked, senders)).all()
+    found = [*connection.execute(events_of_senders(asked, senders)), *connection.execute(_reminders(since, senders))]
     wrong = [seq for at, seq in found if at > now]
     times = [at for at, _ in found if at <= now]
     if wrong and (until := _known_again(connection, max(wrong), now)) >= since:
         times += [until] * len(wrong)
     return sorted(times)
+
+
+_refused = event.alias("refused")
+_IS_REFUSED = select(_refused.c.seq).where(  # the answer to a reminder names its message
+    _refused.c.delivery == event.c.delivery,
+    _refused.c.event == REMINDER_REFUSED,
+    _refused.c.seq > event.c.seq,
+    _refused.c.evidence == event.c.evidence,
+)
+
+
+def _reminders(since: str, senders: SenderFilter) -> Select[Any]:
+    """Reminders of some mailboxes that may have left."""
+    asked = select(event.c.at, event.c.seq).where(IS_REMINDER, event.c.event == REMINDED, event.c.at >= since, ~_IS_REFUSED.exists())
+    asked = asked.where(*(~_names(sender, event) for sender in sorted(senders.without)))
+    return asked if senders.only is None else asked.where(_names(senders.only, event))
 
 
 def _known_again(connection: Connection, seq: int, now: str) -> str:

@@ -18,6 +18,7 @@ from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.lazy import late
 from distributor.ledger.locks import mailbox_locks
+from distributor.ledger.reminders import SqlReminders
 from distributor.ledger.request_repository import SqlRequests
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport, format_timestamp, parse_timestamp
@@ -75,7 +76,7 @@ else:  # a command that reads needs two or three of them
     packing, passwords, planning, resolution, sending, verification = late("packing passwords planning resolution sending verification")
 
 
-class SqlLedger(SqlRequests, SqlPasswordChannels):
+class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
     def __init__(self, database: Database, *, by: str, now: Now | None, guard: CopyGuard | None = None) -> None:

@@ -24,6 +24,8 @@ LONGEST_WORD = 75  # characters of an encoded-word, RFC 2047 2
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _TEXT = re.compile(r"[ -~]*")
 _TOKEN = re.compile(r"[A-Za-z0-9=_.+-]+")
+PACKAGE = "application/x-pkcs12"  # Android opens exactly this type, not the registered one (facts: pkcs12.md A0.5)
+_CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+(; charset=utf-8)?")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
 _ADDRESSED = re.compile(rb"\n(to|cc|bcc|resent-(?:to|cc|bcc))[ \t]*:")  # in lower case
 _ADDRESS = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,\"]+@[^\s\x00-\x20\x7f()<>\[\]:;@\\,\"]+"
@@ -62,10 +64,11 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """The package and its file name."""
+    """A file, and the type that mail programs open it by: the package, unless it is named."""
 
     file_name: str  # ASCII
     data: bytes
+    content_type: str = PACKAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +136,8 @@ def _quoted(line: str) -> str:
 
 def _attached(attachment: Attachment) -> tuple[str, ...]:
     name = _checked(_FILE_NAME, attachment.file_name, "file name")
-    # Android opens exactly this type, not the registered one (facts: pkcs12.md A0.5).
     return (
-        f'Content-Type: application/x-pkcs12;\r\n name="{name}"\r\n',
+        f'Content-Type: {_checked(_CONTENT_TYPE, attachment.content_type, "content type")};\r\n name="{name}"\r\n',
         f'Content-Disposition: attachment;\r\n filename="{name}"\r\n',
         "Content-Transfer-Encoding: base64\r\n\r\n",
         base64.encodebytes(attachment.data).decode("ascii").replace("\n", "\r\n"),

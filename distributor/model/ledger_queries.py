@@ -41,7 +41,7 @@ class MailboxQueries(Protocol):
         ...
 
     def sent_times(self, since: datetime, senders: SenderFilter) -> list[datetime]:
-        """Times of these senders' attempts since then, oldest first; without messages that were certainly not sent."""
+        """Times of these senders' attempts and reminders since then, oldest first; without what was certainly not sent."""
         ...
 
     def next_due(self, scope: DeliveryFilter, senders: SenderFilter = ALL_SENDERS) -> datetime | None:

@@ -36,6 +36,7 @@ from distributor.model.high_water_mark import Adoptable
 from distributor.model.issues import CheckedChain, Diagnostic, Issue, WorkerFailure
 from distributor.model.ledger_queries import LedgerTimes, MailboxQueries
 from distributor.model.people import Person
+from distributor.model.reminders import Reminders
 from distributor.model.requests import RequestLedger
 from distributor.model.resealing import SealedPasswords
 from distributor.model.secret import Secret
@@ -175,6 +176,7 @@ class Ledger(  # all that one class implements
     LedgerTimes,
     PasswordChannels,
     SealedPasswords,
+    Reminders,
     Protocol,
 ):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.

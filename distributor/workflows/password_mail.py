@@ -10,27 +10,23 @@ from __future__ import annotations
 import asyncio
 import html
 import secrets
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Protocol
 
-from distributor.errors import Error, InvalidInput, RequestDenied, ServiceUnavailable
+from distributor.errors import Error, InvalidInput, RequestDenied
 from distributor.mail import message
 from distributor.mail.message import Mailbox, MessageHeaders, RenderedText, Renderer
 from distributor.model.channels import PasswordMail, PasswordTo, ReadyPassword, Refusal, check_recipient, label
-from distributor.model.delivery import ALL_SENDERS, Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, SenderFilter
+from distributor.model.delivery import Accepted, Ambiguous, DraftRef, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic, WorkerFailure
-from distributor.model.people import Address, BadAddress, Helpdesk, has_unsafe_chars, key_of
-from distributor.model.ports import Connection, Ledger, Transport, Vault, WorkerPool
+from distributor.model.people import Address, BadAddress, Helpdesk, has_unsafe_chars
+from distributor.model.ports import Ledger, Vault, WorkerPool
 from distributor.model.secret import Secret
-from distributor.workflows.sending.limits import DAY, DailyQuota, RateLimiter
+from distributor.workflows.sending.direct import DirectSender, DirectSendingContext
 
 REASON = "sent to another mailbox"
-_A_MINUTE = timedelta(minutes=1)
-_FAILURES = 3  # messages in a row that were not sent because of the connection or the service
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,27 +102,16 @@ class MailReport:
         return sum(result.outcome == outcome for result in self.results)
 
 
-class SentPasswords(Protocol):
-    """Remembers the copies that sent passwords leave in a mailbox, for their removal (`adapters.channels.mail`)."""
-
-    def note(self, outbound: OutboundMessage, draft: DraftRef | None, outcome: Outcome) -> None:
-        """Remember a message and its draft."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class MailContext:
-    """What the run depends on. `senders`: all mailboxes that send, the first one first."""
+    """What the run depends on."""
 
     ledger: Ledger
     vault: Vault
-    transport: Transport
     pool: WorkerPool[MailJob, tuple[Address, RenderedText] | Refusal]
-    senders: Sequence[Mailbox]
     to: PasswordTo
-    copies: SentPasswords
+    sending: DirectSendingContext
     tell: Callable[[MailResult], None] = lambda _: None
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 async def send_passwords(context: MailContext, ready: Sequence[ReadyPassword]) -> MailReport:
@@ -135,9 +120,8 @@ async def send_passwords(context: MailContext, ready: Sequence[ReadyPassword]) -
     try:
         await run.work(ready)
     finally:
-        for connection in run.connections.values():
-            await connection.close()
-        run.report.diagnostics += await context.transport.finish()
+        run.report.diagnostics += await run.sender.finish()
+    run.report.error = run.sender.error
     return run.report
 
 
@@ -157,9 +141,7 @@ class _Run:
     def __init__(self, context: MailContext) -> None:
         self._context = context
         self.report = MailReport()
-        self.connections: dict[str, Connection] = {}
-        self._limits: dict[str, _MailboxLimits] = {}
-        self._failures = 0
+        self.sender = DirectSender(context.sending)
 
     async def work(self, ready: Sequence[ReadyPassword]) -> None:
         jobs = (MailJob(replace(one, sealed=b""), f"password-{secrets.token_hex(10)}") for one in ready)
@@ -173,15 +155,15 @@ class _Run:
                     self._add(one, "ready", f"rendering the message failed ({reason})", "run `distributor doctor`")
                 case Refusal(reason=reason, hint=hint):
                     self._add(one, "ready", reason, hint)
-            if self.report.error is not None:
+            if self.sender.error is not None:
                 return
 
     async def _send(self, one: ReadyPassword, recipient: Address, rendered: RenderedText, placeholder: str) -> None:
         context = self._context
-        sender = next((mailbox for mailbox in context.senders if str(mailbox.address) == one.sender), context.senders[0])
+        sender = self.sender.mailbox(one.sender)
         try:
             text = _filled(rendered, placeholder, context.vault.open(one.sealed, one.delivery))
-            if not await self._may_send(sender):
+            if not await self.sender.may_send(sender):
                 return
         except InvalidInput as error:
             self._add(one, "ready", error.message, error.hint or "")
@@ -194,28 +176,14 @@ class _Run:
             f"{one.delivery}-password", str(sender.address), mail.to, mail.message_id, message.compose(headers, text, None)
         )
         attempt = _Attempt(context.ledger, one, mail)
-        connection = self.connections.setdefault(outbound.sender, context.transport.connection(outbound.sender))
         try:
-            outcome = await connection.deliver(outbound, attempt.record_intent)
+            outcome = await self.sender.deliver(outbound, attempt.record_intent)
         except BaseException:
             if attempt.handed_over:  # interrupted: the message may have left
                 with suppress(Error):
                     context.ledger.note_password_mail(one.delivery, "ambiguous", "interrupted while the message was being sent")
             raise
-        context.copies.note(outbound, attempt.draft, outcome)
         await asyncio.to_thread(self._settle, one, attempt, outcome)
-
-    async def _may_send(self, sender: Mailbox) -> bool:
-        """Wait for the mailbox's turn; False where it may send no more today, or another process sends from it."""
-        key = str(sender.address)
-        if key not in self._limits:
-            self._limits[key] = await asyncio.to_thread(_MailboxLimits, self._context, sender)
-        try:
-            await self._limits[key].wait(self._context)
-        except ServiceUnavailable as error:
-            self.report.error = error
-            return False
-        return True
 
     def _settle(self, one: ReadyPassword, attempt: _Attempt, outcome: Outcome) -> None:
         ledger, said = self._context.ledger, outcome.response
@@ -232,14 +200,6 @@ class _Run:
                 self._add(one, "ambiguous", f"not sent ({said}), and replaced meanwhile", "run `distributor status`")
             case _:
                 self._add(one, "ready", said, "run `distributor password mail` again")
-        self._note_failure(outcome)
-
-    def _note_failure(self, outcome: Outcome) -> None:
-        """End the run where the service refuses everything, or after some failed connections in a row."""
-        self._failures = self._failures + 1 if isinstance(outcome, NotSent) else 0
-        if isinstance(outcome, NotSent) and (outcome.fatal or self._failures >= _FAILURES):
-            hint = "run `distributor password mail` again later"
-            self.report.error = outcome.fatal or ServiceUnavailable(outcome.response, where="transport", hint=hint)
 
     def _add(self, one: ReadyPassword, outcome: str, said: str, hint: str = "") -> None:
         self.report.results.append(MailResult(one.delivery, one.address, outcome, said, hint))
@@ -254,12 +214,10 @@ class _Attempt:
     password: ReadyPassword
     mail: PasswordMail
     handed_over: bool = False
-    draft: DraftRef | None = None
     refused: Error | None = None
 
-    async def record_intent(self, handle: DraftRef | None = None, /) -> bool:
+    async def record_intent(self, _draft: DraftRef | None = None, /) -> bool:
         """Hand the password over; False where it is not ready any more."""
-        self.draft = handle
         try:
             await asyncio.to_thread(self.ledger.hand_over_mail, self.password, self.mail, REASON)
         except (RequestDenied, InvalidInput) as error:  # of this password alone
@@ -276,35 +234,3 @@ def _filled(rendered: RenderedText, placeholder: str, password: Secret) -> Rende
         raise InvalidInput("the templates do not show the password", where="templates/password", hint=hint)
     text = rendered.text.replace(placeholder, password.reveal())
     return replace(rendered, text=text, html=rendered.html.replace(placeholder, html.escape(password.reveal())))
-
-
-class _MailboxLimits:
-    """The lock, the rate limit and the daily quota of a mailbox, which it shares with the messages of packages."""
-
-    def __init__(self, context: MailContext, sender: Mailbox) -> None:
-        ledger, transport, now = context.ledger, context.transport, context.ledger.now()
-        addresses = [str(mailbox.address) for mailbox in context.senders]
-        address = str(sender.address)
-        own = ALL_SENDERS
-        if len(addresses) > 1:
-            own = SenderFilter(without=frozenset(addresses[1:])) if address == addresses[0] else SenderFilter(only=address)
-        limited = transport.per_minute is not None or transport.daily is not None
-        self._locked = not limited or ledger.lock_mailbox(key_of(own.only or ""))
-        self._address = address
-        minute = ledger.sent_times(now - _A_MINUTE, own) if transport.per_minute else []
-        self._rate = RateLimiter(transport.per_minute, minute) if transport.per_minute else None
-        day = ledger.sent_times(now - DAY, own) if transport.daily else []
-        self._quota = DailyQuota(transport.daily, deque(day)) if transport.daily else None
-
-    async def wait(self, context: MailContext) -> None:
-        """Wait for the next turn. Raises ServiceUnavailable where another process has the mailbox, or its quota is used up."""
-        if not self._locked:
-            hint = "run `distributor password mail` again when it has ended"
-            raise ServiceUnavailable("another `distributor send` is using the mailbox", where=self._address, hint=hint)
-        now = context.ledger.now()
-        if self._quota is not None and not self._quota.acquire(now):
-            again = self._quota.next_free_at()
-            hint = f"run `distributor password mail` after {again:%Y-%m-%d %H:%M} UTC" if again else "run it again tomorrow"
-            raise ServiceUnavailable("the mailbox's daily quota is used up", where=self._address, hint=hint)
-        if self._rate is not None:
-            await context.sleep(self._rate.reserve(now))

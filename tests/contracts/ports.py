@@ -20,7 +20,7 @@ from distributor.model.delivery import CleanupStore
 from distributor.model.people import Directory
 from distributor.model.ports import Connection, Ledger, Roster, Source, Tracker, Transport, Vault
 from distributor.vault import AgeVault
-from distributor.workflows.password_mail import SentPasswords
+from distributor.workflows.sending.direct import SentCopies
 
 
 def transports(one: folder.FolderTransport, two: graph.GraphTransport, three: SmtpTransport) -> list[Transport]:
@@ -51,5 +51,5 @@ def others(files: Files, vault: AgeVault, ledger: SqlLedger) -> tuple[Source, Va
     return files, vault, ledger
 
 
-def channels(printer: PdfPrinter, copies: SentPasswordCopies) -> tuple[LetterPrinter, SentPasswords, CleanupStore]:
+def channels(printer: PdfPrinter, copies: SentPasswordCopies) -> tuple[LetterPrinter, SentCopies, CleanupStore]:
     return printer, copies, copies
