@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distributor.model.certificates import Limits, ParseProblem, PublicDirectory
     from distributor.model.delivery import Account, DeliveryFilter, LeaseHolder, PackedMessage, PackingJob
     from distributor.model.issues import Diagnostic, WorkerFailure
+    from distributor.model.mailboxes import MailboxReader
     from distributor.model.ports import Ledger, Tracker, Transport, WorkerPool
     from distributor.model.states import State
     from distributor.workflows.message_factory import Packer
@@ -66,11 +67,14 @@ def senders(settings: config.Settings) -> tuple[str, ...]:
     return tuple(str(mailbox.address) for mailbox in settings.mailboxes) if settings.senders else ()
 
 
-def trackers(settings: config.Settings) -> list[Tracker]:
-    """The transport's own tracker, if it has one, then `[[trackers]]`; not connected yet."""
+def trackers(settings: config.Settings) -> tuple[list[Tracker], list[MailboxReader]]:
+    """The trackers that look messages up, the transport's own first, and those that read mailboxes; not connected yet."""
+    from distributor.model.mailboxes import MailboxReader
+
     own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # secrets only where there is one
     named = [bootstrap.open_adapter(settings, "trackers", table) for table in settings.trackers]
-    return [*([own] if own else []), *named]
+    lookups = [tracker for tracker in named if not isinstance(tracker, MailboxReader)]
+    return [*([own] if own else []), *lookups], [tracker for tracker in named if isinstance(tracker, MailboxReader)]
 
 
 def directories(settings: config.Settings) -> list[PublicDirectory]:

@@ -16,6 +16,7 @@ from distributor.config.schema import (
     LISTS,
     AdapterKinds,
     LedgerPlace,
+    MailRequests,
     Organisation,
     Package,
     Password,
@@ -47,6 +48,7 @@ TABLES: Mapping[str, type[Any]] = {
     "limits": Limits,
     "trust": TrustSettings,
     "portal": Portal,
+    "requests": MailRequests,
 }
 REQUIRED = ("organisation", "sender", "transport", "vault")
 
