@@ -138,7 +138,7 @@ def packing_pool(settings: config.Settings) -> Iterator[WorkerPool[PackingJob, P
     from distributor.bootstrap.inputs import CHILD_MEMORY, EARLY, cores
     from distributor.workers.pool import CallFactory, Workers
 
-    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits)
+    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits, settings.requests)
     made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables))
     workers: Workers[PackingJob, PackedMessage | ParseProblem]
     workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY)
@@ -154,6 +154,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
     package: config.Package,
     password: config.Password,
     limits: Limits,
+    requests: config.MailRequests,
 ) -> Packer:
     """The function that makes a message; called in each child, since its imports are slow."""
     from distributor.mail.message import Mailbox
@@ -168,6 +169,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
         helpdesk=organisation.helpdesk,
         senders=tuple(Mailbox(mailbox.address, mailbox.name) for mailbox in mailboxes),
         channel=password.channel,
+        request_by_mail=requests.by_mail,
         expires=password.expires,
         profile=str(package.profile),
         include_root=package.include_root,

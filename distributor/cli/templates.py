@@ -12,6 +12,7 @@ from distributor.errors import InvalidInput
 
 app = typer.Typer(help="The messages' templates.", no_args_is_help=True)
 LAYOUT = "_layout.html"
+PHRASES = "phrases.txt"  # that ask for another copy by mail
 
 
 @app.command(epilog="\b\nexample:\n  distributor templates export --language de")
@@ -33,11 +34,12 @@ def export(
         raise InvalidInput(f'there is no packaged message in "{unknown[0]}"', hint=f"packaged: {', '.join(known)}")
     folder = bootstrap.settings(chosen).folder / "templates"
     kept = 0
-    for name in (LAYOUT, *(f"{tag}/{name}" for tag in language or known for name in FILES)):
-        target = folder / "message" / name
+    wanted = [f"message/{LAYOUT}", *(f"message/{tag}/{name}" for tag in language or known for name in FILES)]
+    for name in (*wanted, *(f"request/{tag}/{PHRASES}" for tag in language or known)):
+        target = folder / name
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            atomic.write_new(target, read_file(packaged() / "message" / name, LARGEST_TEXT))
+            atomic.write_new(target, read_file(packaged() / name, LARGEST_TEXT))
             stdout_line(escape(target))
         except FileExistsError:
             kept += 1

@@ -356,6 +356,7 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
         "expires": 14,
         "fetch_by": datetime(2026, 11, 16, 8, tzinfo=UTC),
         "helpdesk": Helpdesk("IT Service", "+49 30 1234567", "Mon-Fri 8-17") if generation == 1 else Helpdesk(),
+        "request_by_mail": generation == 1,
     }
 
 

@@ -38,6 +38,7 @@ class Packer:
     senders: tuple[Mailbox, ...]
     helpdesk: Helpdesk = field(default_factory=Helpdesk)
     channel: str = "reveal"
+    request_by_mail: bool = False  # whether a reply may ask for another copy
     expires: timedelta | None = None
     profile: str = "phone"
     include_root: bool = False
@@ -117,6 +118,7 @@ class Packer:
             "expires": self.expires.days if self.expires else 0,
             "fetch_by": now + self.expires - A_DAY if self.expires else None,  # the last whole day; the password is ready later than now
             "helpdesk": self.helpdesk,
+            "request_by_mail": self.request_by_mail,
         }
 
 

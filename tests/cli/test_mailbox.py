@@ -30,7 +30,8 @@ def server() -> Iterator[Dovecot]:
 @pytest.fixture
 def mailbox(sent: Workspace, server: Dovecot) -> Workspace:
     """The workspace with a tracker that reads the server's mailbox."""
-    table = f'[[trackers]]\nkind = "imap"\nhost = "localhost"\nport = {server.secure_port}\nusername = "{USER}"\npassword = "env:IMAP_PASSWORD"\n'
+    place = f'host = "localhost"\nport = {server.secure_port}\nusername = "{USER}"\n'
+    table = f'[[trackers]]\nkind = "imap"\n{place}password = "env:IMAP_PASSWORD"\n'
     add(sent, table + BY_MAIL)
     return sent
 

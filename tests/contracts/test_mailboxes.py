@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,10 @@ from distributor.model.issues import Diagnostic
 from distributor.model.mailboxes import LARGEST_MAIL, MailboxReader, ReceivedMail
 from distributor.model.secret import Secret
 from tests.doubles.dovecot import PASSWORD, Dovecot, dovecot
+from tests.doubles.graphd import Cloud
+from tests.doubles.graphd.tokens import TokenSigner
 
+APP_SECRET = "a-secret-of-the-app"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 KINDS = {"imap"}  # of the trackers; tests/contracts/test_trackers.py has the others
 
@@ -165,7 +169,9 @@ def test_only_the_first_mebibyte_of_a_mail_is_fetched(mailbox: Mailbox) -> None:
 
 
 def test_mails_whose_bytes_look_like_protocol_are_taken_as_they_are(mailbox: Mailbox) -> None:
-    raw = b'Subject: 1\r\n\r\n) FLAGS (\\Deleted) UID 77 INTERNALDATE "1-Jan-2020 00:00:00 +0000" {3}\r\n\xff\x00A1 OK\r\n'.replace(b"\x00", b"")
+    raw = b'Subject: 1\r\n\r\n) FLAGS (\\Deleted) UID 77 INTERNALDATE "1-Jan-2020 00:00:00 +0000" {3}\r\n\xff\x00A1 OK\r\n'.replace(
+        b"\x00", b""
+    )
     mailbox.add(raw, mail(2))
     assert [each.raw for each in mailbox.read()] == [raw, mail(2)]
 
@@ -261,6 +267,36 @@ def test_a_server_that_cannot_move_deletes_nothing(monkeypatch: pytest.MonkeyPat
         assert "cannot move mails" in str(refused(lambda: mailbox.mark(found, move_to="Done")))
         assert mailbox.flags() == [set()]
         assert mailbox.check(move_to="Done").level == "error"
+
+
+# --- tokens ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_token(running: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Mailbox, AppRegistration]]:
+    """A mailbox that is opened with tokens of the Entra double, by an app whose id is the mailbox's name."""
+    public = (running.folder / "signing.pub.pem").read_bytes()
+    with dovecot(keys={TokenSigner(b"", public).key_id: public}) as server:
+        trusted = tmp_path / "trusted.pem"
+        trusted.write_bytes(server.ca.read_bytes() + Path(running.ca).read_bytes())
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        app = running.app(secrets={APP_SECRET: None}, outlook_roles=["IMAP.AccessAsApp"])
+        yield Mailbox(server, app), AppRegistration(running.tenant, app, secret=Secret(APP_SECRET), login=running.login)
+
+
+def test_a_token_opens_the_mailbox(by_token: tuple[Mailbox, AppRegistration]) -> None:
+    mailbox, sign_in = by_token
+    mailbox.add(mail(1))
+    assert subjects(mailbox.read(password=None, oauth=sign_in)) == ["1"]
+
+
+def test_a_token_that_is_refused_is_told_without_it(by_token: tuple[Mailbox, AppRegistration]) -> None:
+    mailbox, sign_in = by_token
+    error = refused(lambda: mailbox.read(username="another@example.org", password=None, oauth=sign_in))
+    assert "IMAP.AccessAsApp" in str(error.hint)
+    assert "eyJ" not in str(error)  # how every token begins
+    assert refused(lambda: mailbox.read(password=None, oauth=replace(sign_in, secret=Secret("not-the-secret")))).exit_code == 4
 
 
 # --- doctor ------------------------------------------------------------------------------------------------------------

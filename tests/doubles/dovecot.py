@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -77,15 +77,18 @@ class Dovecot:
 
 
 @contextmanager
-def dovecot(*, extra: str = "", mechanisms: str = "plain login") -> Iterator[Dovecot]:
-    """Started, and stopped in the end. `extra`: more configuration."""
+def dovecot(*, extra: str = "", keys: Mapping[str, bytes] | None = None) -> Iterator[Dovecot]:
+    """Started, and stopped in the end. `extra`: more configuration; `keys`: public keys (PEM) of tokens by their id.
+
+    A token of an app (`appid`) opens the mailbox of that name.
+    """
     server = require("dovecot")
     require_file("/usr/lib/dovecot/imap")  # Debian has it in a package of its own
-    folder = Path(tempfile.mkdtemp(prefix="dovecot-", dir="/tmp"))  # noqa: S108  its sockets' paths may have 107 characters
+    folder = Path(tempfile.mkdtemp(prefix="dovecot-", dir="/tmp"))  # its sockets' paths may have 107 characters
     process = None
     try:
         ca = certificates(folder)
-        process, port, secure = _started(server, folder, extra, mechanisms)
+        process, port, secure = _started(server, folder, extra + _oauth(folder, keys))
         yield (running := Dovecot(folder, port, secure, ca, process))
         running.stop()
     finally:
@@ -95,7 +98,7 @@ def dovecot(*, extra: str = "", mechanisms: str = "plain login") -> Iterator[Dov
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _conf(folder: Path, port: int, secure: int, extra: str, mechanisms: str) -> str:
+def _conf(folder: Path, port: int, secure: int, extra: str) -> str:
     user, group = ("nobody", "nogroup") if os.geteuid() == 0 else (str(os.getuid()), str(os.getgid()))
     return f"""
 base_dir = {folder}/run
@@ -114,13 +117,14 @@ default_login_user = {user}
 default_process_limit = 20
 default_client_limit = 100
 disable_plaintext_auth = no
-auth_mechanisms = {mechanisms}
+auth_mechanisms = plain login
 auth_failure_delay = 0
 ssl = yes
 ssl_cert = <{folder}/server.pem
 ssl_key = <{folder}/server.key
 passdb {{
   driver = passwd-file
+  mechanisms = plain login
   args = scheme=PLAIN username_format=everybody {folder}/users
 }}
 userdb {{
@@ -144,13 +148,33 @@ service anvil {{
 """
 
 
-def _started(server: str, folder: Path, extra: str, mechanisms: str) -> tuple[subprocess.Popen[bytes], int, int]:
+def _oauth(folder: Path, keys: Mapping[str, bytes] | None) -> str:
+    """Tokens are believed where a key signed them; Dovecot looks keys up by algorithm and id below the name of an app, here any."""
+    if keys is None:
+        return ""
+    place = folder / "keys" / "default" / "RS256"
+    place.mkdir(parents=True)
+    for name, key in keys.items():
+        (place / name).write_bytes(key)
+    names = ("introspection_mode = local", f"local_validation_key_dict = fs:posix:prefix={folder}/keys/", "username_attribute = appid")
+    (folder / "oauth2.conf").write_text("\n".join(names) + "\n", encoding="utf-8")
+    return f"""
+auth_mechanisms = plain login xoauth2
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2
+  args = {folder}/oauth2.conf
+}}
+"""
+
+
+def _started(server: str, folder: Path, extra: str) -> tuple[subprocess.Popen[bytes], int, int]:
     """Free ports may be taken by somebody else between looking and listening: then again."""
     (folder / "users").write_text(f"everybody:{PASSWORD}:\n", encoding="utf-8")
     (folder / "mail").mkdir()
     for _ in range(5):
         port, secure = _free(), _free()
-        (folder / "dovecot.conf").write_text(_conf(folder, port, secure, extra, mechanisms), encoding="utf-8")
+        (folder / "dovecot.conf").write_text(_conf(folder, port, secure, extra), encoding="utf-8")
         prefix = _unprivileged(folder)
         with (folder / "out").open("wb") as out:
             process = subprocess.Popen([*prefix, server, "-F", "-c", folder / "dovecot.conf"], stdout=out, stderr=out)

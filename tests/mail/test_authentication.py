@@ -1,4 +1,4 @@
-"""Whom the receiving host's Authentication-Results prove a mail to come from: only DMARC, only its own topmost field, only From's domain."""
+"""What of Authentication-Results is believed: the receiving host's own topmost field, a DMARC pass, the domain in From."""
 
 from __future__ import annotations
 

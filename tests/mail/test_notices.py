@@ -209,7 +209,20 @@ def test_no_bytes_make_it_fail(raw: bytes) -> None:
 
 FIELDS = st.sampled_from([*ASKS, "References", "In-Reply-To", "Content-Type", "Content-Transfer-Encoding", "Cc", "Return-Path"])
 PIECES = st.sampled_from(
-    [*ASKS.values(), "multipart/mixed; boundary=b", "--b", "message/rfc822", "base64", "=?utf-8?b?", "text/html", "<p>", "(", '"', ";", "<>"]
+    [
+        *ASKS.values(),
+        "multipart/mixed; boundary=b",
+        "--b",
+        "message/rfc822",
+        "base64",
+        "=?utf-8?b?",
+        "text/html",
+        "<p>",
+        "(",
+        '"',
+        ";",
+        "<>",
+    ]
 )
 VALUES = st.lists(st.one_of(PIECES, st.text(max_size=20)), max_size=5).map(" ".join)
 

@@ -76,7 +76,9 @@ def delivery(ledger: Ledger, person: str = "p1") -> Delivery:
     return list(ledger.deliveries(DeliveryFilter(addresses=frozenset({f"{person}@example.org"}))))[-1]
 
 
-def mail(number: int = 1, person: str = "p1", *, answers: str = "", to: str = outbox.SENDER, days: float = 0, dmarc: str = "pass") -> bytes:
+def mail(  # noqa: PLR0913  what a mail may have otherwise
+    number: int = 1, person: str = "p1", *, answers: str = "", to: str = outbox.SENDER, days: float = 0, dmarc: str = "pass"
+) -> bytes:
     sent = format_datetime(datetime.now(UTC) - timedelta(days=days))
     return (
         f"Authentication-Results: mx.example.org; dmarc={dmarc} header.from=example.org\r\nFrom: {person}@example.org\r\nTo: {to}\r\n"
