@@ -151,7 +151,7 @@ def _show_mails(mails: MailboxReport) -> None:
     for request in mails.asked:
         stderr_line(f"{escape(request.address)} asks for another copy: request {request.id} is {request.state}")
     for one in mails.left:
-        stderr_line(f"left alone: {escape(' '.join(filter(None, (one.address, one.message_id))))}: {escape(one.reason)}")
+        stderr_line(f"left alone: {escape(' '.join(filter(None, (one.address, one.message_id))) or 'a mail')}: {escape(one.reason)}")
     if any(request.state == "open" for request in mails.asked):
         stderr_line("next: distributor requests")
     elif any(request.state == "approved" for request in mails.asked):

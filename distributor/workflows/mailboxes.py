@@ -99,7 +99,7 @@ def _handle(context: MailboxContext, mails: Sequence[ReceivedMail], report: Mail
         if isinstance(notice, CopyRequestNotice) and _ask(context, mail, notice, report):
             handled.append(mail)
         elif isinstance(notice, WorkerFailure):
-            report.left.append(LeftAlone("", "", f"a mail could not be parsed ({notice.reason})"))
+            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason})"))
     return handled
 
 
