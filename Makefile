@@ -62,7 +62,7 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml $(VENV)/build.stamp $(VEN
 
 COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
-EXTRAS := postgresql keyring ldap lint letters portal
+EXTRAS := postgresql imap keyring ldap lint letters portal
 EXTRA = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]], sep="\n")'
 
 # Everything agrees with everything: first all together, then each part with those versions.

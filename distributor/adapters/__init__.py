@@ -17,7 +17,11 @@ REGISTRY: Mapping[str, Mapping[str, str]] = {  # family -> kind, as the configur
     "directories": {"folder": f"{_HERE}.directories.folder", "ldap": f"{_HERE}.directories.ldap"},
     "rosters": {"csv": f"{_HERE}.rosters.csv", "graph": f"{_HERE}.rosters.graph", "ldap": f"{_HERE}.rosters.ldap"},
     "sources": {"files": f"{_HERE}.sources.files"},
-    "trackers": {"graph": f"{_HERE}.trackers.sent_items", "trace": f"{_HERE}.trackers.message_trace"},
+    "trackers": {
+        "graph": f"{_HERE}.trackers.sent_items",
+        "imap": f"{_HERE}.trackers.imap",
+        "trace": f"{_HERE}.trackers.message_trace",
+    },
     "transports": {
         "folder": f"{_HERE}.transports.folder",
         "graph": f"{_HERE}.transports.graph",

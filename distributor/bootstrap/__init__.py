@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distributor.model.certificates import PublicDirectory
+    from distributor.model.mailboxes import MailboxReader
     from distributor.model.people import Directory
     from distributor.model.ports import Ledger, Tracker, Transport
     from distributor.model.resealing import VaultIdentity
@@ -100,7 +101,7 @@ class AdapterRegistry:
 @overload
 def load_adapter(family: Literal["transports"], kind: str) -> TransportModule: ...
 @overload
-def load_adapter(family: Literal["trackers"], kind: str) -> AdapterModule[Tracker]: ...
+def load_adapter(family: Literal["trackers"], kind: str) -> AdapterModule[Tracker | MailboxReader]: ...
 @overload
 def load_adapter(family: Literal["rosters"], kind: str) -> AdapterModule[Directory]: ...
 @overload

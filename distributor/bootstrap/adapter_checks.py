@@ -195,6 +195,8 @@ def _guarded(settings: Settings, registrations: Registrations, table: Table) -> 
             from distributor.adapters.directories import ldap
 
             yield from ldap.check_directory(own, table.key, area)
+        elif table.kind == "imap":
+            yield from asyncio.run(bootstrap.open_adapter(settings, family_of(table), table).check())
         else:
             yield from registrations.table(table)
     except Error as error:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distributor.model.certificates import Limits, ParseProblem, PublicDirectory
     from distributor.model.delivery import Account, DeliveryFilter, LeaseHolder, PackedMessage, PackingJob
     from distributor.model.issues import Diagnostic, WorkerFailure
+    from distributor.model.mailboxes import MailboxReader
     from distributor.model.ports import Ledger, Tracker, Transport, WorkerPool
     from distributor.model.states import State
     from distributor.workflows.message_factory import Packer
@@ -66,11 +67,14 @@ def senders(settings: config.Settings) -> tuple[str, ...]:
     return tuple(str(mailbox.address) for mailbox in settings.mailboxes) if settings.senders else ()
 
 
-def trackers(settings: config.Settings) -> list[Tracker]:
-    """The transport's own tracker, if it has one, then `[[trackers]]`; not connected yet."""
+def trackers(settings: config.Settings) -> tuple[list[Tracker], list[MailboxReader]]:
+    """The trackers that look messages up, the transport's own first, and those that read mailboxes; not connected yet."""
+    from distributor.model.mailboxes import MailboxReader
+
     own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # secrets only where there is one
     named = [bootstrap.open_adapter(settings, "trackers", table) for table in settings.trackers]
-    return [*([own] if own else []), *named]
+    lookups = [tracker for tracker in named if not isinstance(tracker, MailboxReader)]
+    return [*([own] if own else []), *lookups], [tracker for tracker in named if isinstance(tracker, MailboxReader)]
 
 
 def directories(settings: config.Settings) -> list[PublicDirectory]:
@@ -148,7 +152,7 @@ def packing_pool(settings: config.Settings, *, early: bool = True) -> Iterator[W
     from distributor.workflows.packing import GROUP
 
     portal = settings.portal.url.partition("://")[2] if settings.portal is not None else ""
-    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits, portal)
+    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits, settings.requests, portal)
     made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables))
     workers: Workers[PackingJob, PackedMessage | ParseProblem]
     workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY if early else 0, group=GROUP)
@@ -164,6 +168,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
     package: config.Package,
     password: config.Password,
     limits: Limits,
+    requests: config.MailRequests,
     portal: str = "",
 ) -> Packer:
     """The function that makes a message; called in each child, since its imports are slow."""
@@ -181,6 +186,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
         channel=password.channel,
         to=password.to,
         portal=portal,
+        request_by_mail=requests.by_mail,
         expires=password.expires,
         profile=str(package.profile),
         include_root=package.include_root,

@@ -1,4 +1,4 @@
-"""`distributor track` and `resolve`: record what Sent Items and message traces report, and settle ambiguous deliveries."""
+"""`distributor track` and `resolve`: record what Sent Items, message traces and mailboxes tell, and settle ambiguous deliveries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.model.delivery import Delivery
     from distributor.model.issues import Issue
+    from distributor.model.mailboxes import MailboxReader
     from distributor.model.ports import Ledger
+    from distributor.workflows.mailboxes import MailboxReport
     from distributor.workflows.tracking import AmbiguousDelivery, StateChange, TrackingReport
 
 
@@ -35,7 +37,8 @@ def track(
 ) -> int:
     """Check what happened to sent messages, and record it.
 
-    Sent Items settle ambiguous messages; a message trace ([[trackers]]) also shows whether they were delivered or bounced.
+    Sent Items settle ambiguous messages; a message trace ([[trackers]]) also shows whether they were delivered or bounced. A mailbox that
+    is read by IMAP may have requests for another copy.
     """
     from distributor import bootstrap
 
@@ -56,19 +59,30 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     from distributor.workers import process
 
     ledger.recover(process.is_alive)
-    trackers = delivery.trackers(settings)
-    if not trackers and settings.trust is None:
-        hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" (see docs/exchange-online.md#delivery-reports)'
+    trackers, readers = delivery.trackers(settings)
+    if not trackers and not readers and settings.trust is None:
+        hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" or "imap" (see docs/exchange-online.md#delivery-reports)'
         raise RequestDenied("no tracker is configured", hint=hint)
     found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
+    mails = _read_mailboxes(settings, ledger, readers)
     clean_mailboxes(settings, ledger)
     revocations = _watched(settings, ledger)
-    _show_report(found, revocations, as_json=as_json)
-    if found.errors:
-        raise found.errors[0]
+    _show_report(found, mails, revocations, as_json=as_json)
+    for error in (*found.errors, *mails.errors):
+        raise error
     unclear = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0)
     wrong = revocations.revoked or any(issue.severity == "error" for issue in revocations.issues)
     return 1 if unclear or wrong or any(moved.after is State.BOUNCED for moved in found.moved) else 0
+
+
+def _read_mailboxes(settings: Settings, ledger: Ledger, readers: Sequence[MailboxReader]) -> MailboxReport:
+    if not readers:
+        from distributor.workflows.mailboxes import MailboxReport
+
+        return MailboxReport()
+    from distributor.bootstrap import mailboxes
+
+    return mailboxes.read_mailboxes(settings, ledger, readers)
 
 
 def clean_mailboxes(settings: Settings, ledger: Ledger) -> None:
@@ -103,24 +117,45 @@ def _watched(settings: Settings, ledger: Ledger) -> _Revocations:
     return _Revocations(rows(done.revoked), rows(done.reinstated), done.issues)
 
 
-def _show_report(found: TrackingReport, revocations: _Revocations, *, as_json: bool) -> None:
+def _show_report(found: TrackingReport, mails: MailboxReport, revocations: _Revocations, *, as_json: bool) -> None:
     if as_json:
         issues = [issue_row(issue) for issue in revocations.issues]
         checked = {"revoked": revocations.revoked, "reinstated": revocations.reinstated, "issues": issues}
         rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.reason} for m in found.moved]
-        print_json("track", {"read": found.read, "moved": rows, "unmatched": 0, **checked})
+        print_json("track", {"read": found.read + mails.read, "moved": rows, "unmatched": mails.unmatched, **_requests(mails), **checked})
         return
     table(("address", "before", "now", "said"), ((m.address, m.before, m.after, m.reason) for m in found.moved))
     if found.read or found.moved:
         stderr_line(f"{counted(found.read, 'message')} found, {counted(len(found.moved), 'status', 'statuses')} changed")
-    else:
+    elif not mails.read:
         stderr_line("nothing found, no status changed")
+    _show_mails(mails)
     for row in revocations.revoked:
         stderr_line(f"{escape(row['address'])}: the certificate was revoked; see: distributor history {escape(row['address'])}")
     for row in revocations.reinstated:
         stderr_line(f"{escape(row['address'])}: {escape(row['said'])}")
     for issue in revocations.issues:
         print_issue(issue)
+
+
+def _requests(mails: MailboxReport) -> dict[str, object]:
+    requests = [{"id": request.id, "address": request.address, "state": request.state} for request in mails.asked]
+    left = [{"message_id": one.message_id, "address": one.address, "reason": one.reason} for one in mails.left]
+    return {"requests": requests, "left": left}
+
+
+def _show_mails(mails: MailboxReport) -> None:
+    """How many mails were read, and each request: recorded, or left alone with the reason."""
+    if mails.read:
+        stderr_line(f"{counted(mails.read, 'mail')} read, {counted(len(mails.asked), 'request')} recorded")
+    for request in mails.asked:
+        stderr_line(f"{escape(request.address)} asks for another copy: request {request.id} is {request.state}")
+    for one in mails.left:
+        stderr_line(f"left alone: {escape(' '.join(filter(None, (one.address, one.message_id))) or 'a mail')}: {escape(one.reason)}")
+    if any(request.state == "open" for request in mails.asked):
+        stderr_line("next: distributor requests")
+    elif any(request.state == "approved" for request in mails.asked):
+        stderr_line("next: distributor send")
 
 
 RESOLVE_EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "the mail log of mx1 has it"'
@@ -177,7 +212,7 @@ def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
 
     if not ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS):
         return ()
-    found = track(settings, ledger, trackers(settings), frozenset({State.AMBIGUOUS}))
+    found = track(settings, ledger, trackers(settings)[0], frozenset({State.AMBIGUOUS}))
     for error in found.errors:
         stderr_line(f"warning: {escape(error)}" + (f"\nhint: {escape(error.hint)}" if error.hint else ""))
     for moved in found.moved:

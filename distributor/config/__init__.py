@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from distributor.config.loader import NAME, find, read
-from distributor.config.schema import AdapterKinds, Organisation, Package, Password, Sender, Settings, Table
+from distributor.config.schema import AdapterKinds, MailRequests, Organisation, Package, Password, Sender, Settings, Table
 from distributor.config.secrets import SecretRef
 
-__all__ = ["NAME", "AdapterKinds", "Organisation", "Package", "Password", "SecretRef", "Sender", "Settings", "Table", "find", "read"]
+__all__ = [
+    "NAME",
+    "AdapterKinds",
+    "MailRequests",
+    "Organisation",
+    "Package",
+    "Password",
+    "SecretRef",
+    "Sender",
+    "Settings",
+    "Table",
+    "find",
+    "read",
+]

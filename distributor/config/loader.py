@@ -16,6 +16,7 @@ from distributor.config.schema import (
     LISTS,
     AdapterKinds,
     LedgerPlace,
+    MailRequests,
     Organisation,
     Package,
     Password,
@@ -48,6 +49,7 @@ TABLES: Mapping[str, type[Any]] = {
     "limits": Limits,
     "trust": TrustSettings,
     "portal": Portal,
+    "requests": MailRequests,
 }
 NO_TRANSPORT = Table("folder", {}, "transport")  # in place of a table that may be missing
 REQUIRED = ("organisation", "sender", "transport", "vault")

@@ -136,6 +136,15 @@ class Portal:
 
 
 @dataclass(frozen=True, slots=True)
+class MailRequests:
+    """`[requests]`: requests for another copy by mail. Their policy and limits are those of `[portal]`."""
+
+    by_mail: bool = False
+    authserv_id: str = ""  # of the receiving host in Authentication-Results (RFC 8601), which proves who sent a mail
+    address: Address | None = None  # where requests go, besides the mailboxes that send messages
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFiles:
     """`[[sources]]` of kind files: certificates, their passwords, and the roster of their people."""
 
@@ -177,6 +186,7 @@ class Settings:
     senders: tuple[SenderMailbox, ...] = ()  # beside `sender`
     trust: TrustSettings | None = None
     portal: Portal | None = None
+    requests: MailRequests = field(default_factory=MailRequests)
     sources: tuple[Table, ...] = ()
     trackers: tuple[Table, ...] = ()
     rosters: tuple[Table, ...] = ()

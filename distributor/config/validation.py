@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distributor.config.converter import ConfigFault
-from distributor.config.schema import AdapterKinds, Organisation, Password, Portal, Sender, SenderMailbox, VaultKeys
+from distributor.config.schema import AdapterKinds, MailRequests, Organisation, Password, Portal, Sender, SenderMailbox, VaultKeys
 from distributor.model import passwords
 from distributor.model.certificates import Limits
 from distributor.model.channels import PasswordTo
@@ -18,6 +18,7 @@ from distributor.model.people import Helpdesk, has_unsafe_chars
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+_AUTHSERV_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58,}")
 
 
@@ -33,6 +34,9 @@ def validate(own: Mapping[str, Any], kinds: AdapterKinds) -> list[ConfigFault]:
     match own.get("portal"):
         case Portal() as portal:
             faults += _portal(portal)
+    match own.get("requests"):
+        case MailRequests() as requests:
+            faults += _requests(requests)
     match own.get("limits"):
         case Limits() as limits:
             faults += _limits(limits)
@@ -89,6 +93,16 @@ def _portal(portal: Portal) -> list[ConfigFault]:
         if getattr(portal, name) < 1
     ]
     return [fault for fault in faults if fault is not None]
+
+
+def _requests(requests: MailRequests) -> list[ConfigFault]:
+    if requests.authserv_id and not _AUTHSERV_ID.fullmatch(requests.authserv_id):
+        hint = 'write what the host puts first in Authentication-Results, such as "mx.example.org"'
+        return [ConfigFault("requests.authserv_id", f'"{requests.authserv_id[:80]}" is not the name of a host', hint)]
+    if requests.by_mail and not requests.authserv_id:
+        hint = "write the name that your mail host puts first in Authentication-Results; without it anybody could ask for anybody"
+        return [ConfigFault("requests.authserv_id", "missing", hint)]
+    return []
 
 
 def _url(key: str, text: str) -> ConfigFault | None:

@@ -104,15 +104,14 @@ def _digests(expected: ExpectedState, evidence: Values, *names: str) -> None:
 
 
 def _close(expected: ExpectedState, step: Link, state: PasswordState) -> None:
-    if expected.password is not None and (expected.password["state"] in _OPEN or expected.sealed):
+    if expected.password and (expected.password["state"] in _OPEN or expected.sealed):
         expected.password.update(state=state, closed_at=step.at, closed_by=step.by)
         expected.sealed = "sealed_until" in _opened(step.evidence)  # earlier programs destroyed what expired at once
 
 
 def _enter(expected: ExpectedState, step: Link, after: str) -> None:
     evidence, personal = _opened(step.evidence), _opened(step.personal)
-    row = expected.row
-    row["state"], row["updated_at"], row["not_before"] = after, step.at, None
+    (row := expected.row).update(state=after, updated_at=step.at, not_before=None)
     if after in _STEPS:
         _STEPS[after](expected, step, evidence, personal)
     if step.before is not None and after not in _KEEPING:

@@ -1,6 +1,6 @@
-"""The part of the Ledger port that serves requests, accounts, sessions, incidents and the portal's queries.
+"""The part of the Ledger port that serves requests, accounts, sessions, mailboxes that are read, incidents and the portal's queries.
 
-What each method promises is said once, in `model/requests.py`.
+What each method promises is said once, in `model/requests.py` and `model/mailboxes.py`.
 """
 
 # ruff: noqa: D102  as above
@@ -30,9 +30,9 @@ from distributor.model.requests import (
 from distributor.model.states import State
 
 if TYPE_CHECKING:
-    from distributor.ledger import accounts, incidents, portal_queries, requests
+    from distributor.ledger import accounts, incidents, mailbox_positions, portal_queries, requests
 else:
-    accounts, incidents, portal_queries, requests = late("accounts incidents portal_queries requests")
+    accounts, incidents, mailbox_positions, portal_queries, requests = late("accounts incidents mailbox_positions portal_queries requests")
 
 
 class SqlRequests:
@@ -95,6 +95,15 @@ class SqlRequests:
     def end_sessions(self, tokens: Sequence[str] = (), *, before: datetime | None = None, idle_since: datetime | None = None) -> int:
         with self._database.writing() as connection:
             return accounts.end_sessions(connection, tokens, before, idle_since)
+
+    # mailboxes that are read; likewise
+    def mailbox_position(self, mailbox: str) -> str | None:
+        with self._database.reading() as connection:
+            return mailbox_positions.read(connection, mailbox)
+
+    def write_mailbox_position(self, mailbox: str, position: str) -> None:
+        with self._database.writing() as connection:
+            mailbox_positions.write(connection, mailbox, position)
 
     # incidents
     def incident(self, address: str, reason: str) -> list[ExposedDelivery]:

@@ -210,6 +210,13 @@ session = Table(  # of the portal; no event tells of it
     Column("data", TEXT, nullable=False),
 )
 
+mailbox = Table(  # how far each mailbox was read; no event tells of it
+    "mailbox",
+    metadata,
+    Column("name", TEXT, primary_key=True),
+    Column("position", TEXT, nullable=False),
+)
+
 head = Table(
     "head",
     metadata,

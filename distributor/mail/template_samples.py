@@ -58,6 +58,7 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
         "since": datetime(2026, 11, 2, 8, tzinfo=UTC),
         "generation": generation,
         "expires": 14,
+        "request_by_mail": generation == 1,
         "fetch_by": datetime(2026, 11, 16, 8, tzinfo=UTC),
         "helpdesk": Helpdesk("IT Service", "+49 30 1234567", "Mon-Fri 8-17") if generation == 1 else Helpdesk(),
     }

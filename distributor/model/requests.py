@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol, Self
 
 from distributor.model.delivery import Delivery
+from distributor.model.mailboxes import MailboxPositions
 from distributor.model.states import State
 
 REQUEST_PREFIX = "r-"  # of every request's id
@@ -191,8 +192,8 @@ class PortalQueries(Protocol):
         ...
 
 
-class RequestLedger(CopyRequests, Accounts, Sessions, Incidents, PortalQueries, Protocol):
-    """All of this module's protocols, as the ledger implements them."""
+class RequestLedger(CopyRequests, Accounts, Sessions, Incidents, PortalQueries, MailboxPositions, Protocol):
+    """All of this module's protocols and MailboxPositions, as the ledger implements them."""
 
     def acting_as(self, by: str) -> Self:
         """The same open ledger, whose events name `by`: a person of the portal, for example."""

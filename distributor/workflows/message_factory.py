@@ -40,6 +40,7 @@ class Packer:
     channel: str = "reveal"
     to: str = "alternate_email"  # where channel mail sends passwords
     portal: str = ""  # its address without a scheme
+    request_by_mail: bool = False  # whether a reply may ask for another copy
     expires: timedelta | None = None
     profile: str = "phone"
     include_root: bool = False
@@ -141,6 +142,7 @@ class Packer:
             "expires": self.expires.days if self.expires else 0,
             "fetch_by": now + self.expires - A_DAY if self.expires else None,  # the last whole day; the password is ready later than now
             "helpdesk": self.helpdesk,
+            "request_by_mail": self.request_by_mail,
         }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from distributor import bootstrap
 from distributor.bootstrap import delivery
+from distributor.bootstrap.mailboxes import notice_rules
 from distributor.config import Settings, read
 from distributor.errors import ErrorGroup, InvalidInput
 from tests.config.test_loader import GOOD
@@ -85,3 +86,36 @@ def test_the_secret_of_a_registration_is_opened_when_it_is_needed(toml: Path, mo
     assert delivery.transport(found, signed_in=False).per_minute == 30
     with pytest.raises(InvalidInput, match="environment variable APP_SECRET is not set"):
         delivery.transport(found)
+
+
+# --- requests by mail ------------------------------------------------------------------------------------------------
+
+IMAP = '[[trackers]]\nkind = "imap"\nhost = "mail.example.org"\nusername = "certificates@example.org"\npassword = "env:IMAP_PASSWORD"\n'
+
+
+def test_requests_by_mail_are_off_unless_written(toml: Path) -> None:
+    assert not settings(toml, GOOD + IMAP).requests.by_mail
+    found = settings(toml, GOOD + IMAP + '[requests]\nby_mail = true\nauthserv_id = "mx.example.org"\naddress = "copies@example.org"\n')
+    assert (found.requests.by_mail, found.requests.authserv_id, str(found.requests.address)) == (
+        True,
+        "mx.example.org",
+        "copies@example.org",
+    )
+    assert notice_rules(found).own == {"certificates@example.org", "copies@example.org"}
+    assert {"send again", "erneut senden", "renvoyer", "enviar de nuevo", "inviare di nuovo"} <= notice_rules(found).phrases
+
+
+def test_requests_by_mail_need_a_host_that_authenticates(toml: Path) -> None:
+    assert faults(toml, GOOD + "[requests]\nby_mail = true\n") == ["requests.authserv_id: missing"]
+    assert faults(toml, GOOD + '[requests]\nauthserv_id = "mx example"\n') == [
+        'requests.authserv_id: "mx example" is not the name of a host',
+    ]
+
+
+def test_a_mailbox_needs_one_way_to_sign_in_and_encryption(toml: Path) -> None:
+    plain = IMAP.replace('password = "env:IMAP_PASSWORD"\n', "")
+    assert faults(toml, GOOD + plain) == ["trackers[0].password: missing"]
+    assert faults(toml, GOOD + IMAP + 'tls = "none"\n') == [
+        'trackers[0].tls: the mailbox at "mail.example.org" would be read unencrypted',
+    ]
+    assert faults(toml, GOOD + IMAP + 'password_file = "x"\n') == ['trackers[0].password_file: unknown key; did you mean "password"?']

@@ -10,13 +10,14 @@ from distributor.adapters.rosters import csv as csv_roster
 from distributor.adapters.rosters import graph as graph_roster
 from distributor.adapters.rosters import ldap as ldap_roster
 from distributor.adapters.sources.files import Files
-from distributor.adapters.trackers import message_trace, sent_items
+from distributor.adapters.trackers import imap, message_trace, sent_items
 from distributor.adapters.transports import folder, graph
 from distributor.adapters.transports.smtp.transport import SmtpTransport
 from distributor.ledger.repository import SqlLedger
 from distributor.model.certificates import PublicDirectory
 from distributor.model.channels import LetterPrinter
 from distributor.model.delivery import CleanupStore
+from distributor.model.mailboxes import MailboxReader
 from distributor.model.people import Directory
 from distributor.model.ports import Connection, Ledger, Roster, Source, Tracker, Transport, Vault
 from distributor.vault import AgeVault
@@ -33,6 +34,10 @@ def connections(one: folder.FolderTransport, two: graph.GraphTransport, three: S
 
 def trackers(one: sent_items.MailboxTracker, two: message_trace.MessageTraceTracker, three: graph.SentItemsTracker) -> list[Tracker]:
     return [one, two, three]
+
+
+def mailbox_readers(one: imap.ImapReader) -> list[MailboxReader]:
+    return [one]
 
 
 def rosters(one: csv_roster.CsvRoster, two: graph_roster.GraphRoster, three: ldap_roster.LdapRoster) -> list[Roster]:

@@ -24,12 +24,13 @@ from distributor.model.delivery import TrackedMessage, TrackingEvent
 from distributor.model.ports import Tracker
 from distributor.model.secret import Secret
 from distributor.model.states import State
+from tests.contracts.test_mailboxes import KINDS as READERS
 from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.graphd.caller import Caller, connected
 
 SECRET = "a-secret-of-the-app"
 ROLES = ["Mail.ReadWrite", "Mail.Send", "ExchangeMessageTrace.Read.All"]
-KINDS = set(REGISTRY["trackers"])
+KINDS = set(REGISTRY["trackers"]) - READERS
 DAY = timedelta(days=1)
 
 

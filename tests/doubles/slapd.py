@@ -129,7 +129,7 @@ def slapd(  # noqa: PLR0913  what a test may want otherwise
     process = None
     try:
         server = shutil.copy(server, folder)  # Ubuntu's AppArmor keeps the one in its place out of our folder
-        ca = _certificates(folder)
+        ca = certificates(folder)
         conf = _configured(folder, anonymous=anonymous, default_base=default_base, limit=limit, extra=extra, first=first)
         (folder / "init.ldif").write_text(_tree() + people, encoding="utf-8")
         prefix = _unprivileged(folder)
@@ -233,7 +233,7 @@ def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _certificates(folder: Path) -> Path:
+def certificates(folder: Path) -> Path:
     """An authority that signed localhost's certificate."""
     now = datetime.now(UTC)
     key, own = rsa_key(9101), rsa_key(9102)

@@ -1,0 +1,153 @@
+"""Reads mailboxes, and records what the mails in them ask for: another copy, by a reply to a message or a mail to the request address.
+
+A request only ever leads to a new package for the address on file; no mail is answered, so a stranger learns nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from distributor.errors import Error, RequestDenied
+from distributor.mail.notices import CopyRequestNotice, Notice
+from distributor.model.delivery import Delivery
+from distributor.model.issues import WorkerFailure
+from distributor.model.mailboxes import MailboxReader, ReceivedMail
+from distributor.model.ports import Ledger, WorkerPool
+from distributor.model.requests import CopyRequest, RequestLimits
+from distributor.model.states import State
+from distributor.workflows import requests
+from distributor.workflows.tracking import Call
+
+BY_MAIL = "mail"  # who asked, in the ledger; the address itself would be a personal field
+FIRST_READ = timedelta(days=30)  # how far back an unknown mailbox is read
+LATEST = timedelta(days=7)  # an older request is not answered: whoever sent it has found another way, or it is sent again by somebody else
+
+
+@dataclass(frozen=True, slots=True)
+class MailPolicy:
+    """What a request by mail may do. `automatic`: approved at once; not `by_mail`: nothing."""
+
+    by_mail: bool
+    automatic: bool
+    limits: RequestLimits
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxContext:
+    """What reading mailboxes needs. `pool` parses mails in child processes."""
+
+    ledger: Ledger
+    pool: WorkerPool[bytes, Notice]
+    policy: MailPolicy
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """A request that led to nothing, and why."""
+
+    message_id: str
+    address: str  # as From claims
+    reason: str
+
+
+@dataclass(slots=True)
+class MailboxReport:
+    """The result. `unmatched`: requests that belong to no message, or were not believed."""
+
+    read: int = 0
+    asked: list[CopyRequest] = field(default_factory=list)
+    left: list[LeftAlone] = field(default_factory=list)
+    unmatched: int = 0
+    errors: list[Error] = field(default_factory=list)
+
+
+async def read_mailboxes(context: MailboxContext, readers: Sequence[MailboxReader]) -> MailboxReport:
+    """Read each mailbox from where it was read to; one that fails does not stop the others.
+
+    A batch of mails is dealt with, marked, and only then recorded as read; a second reading of the same mail changes nothing.
+    """
+    report = MailboxReport()
+    for reader in readers:
+        try:
+            await _read(context, reader, report)
+        except Error as error:
+            report.errors.append(error)
+        finally:
+            await reader.close()
+    return report
+
+
+async def _read(context: MailboxContext, reader: MailboxReader, report: MailboxReport) -> None:
+    ledger = context.ledger
+    after = await context.call(lambda: ledger.mailbox_position(reader.name))
+    async for batch in reader.read(after, ledger.now() - FIRST_READ):
+        handled = await context.call(lambda mails=batch: _handle(context, mails, report))  # type: ignore[misc]  # mypy infers no default
+        if handled:
+            await reader.mark(handled)
+        await context.call(lambda position=batch[-1].position: ledger.write_mailbox_position(reader.name, position))  # type: ignore[misc]  # likewise
+
+
+def _handle(context: MailboxContext, mails: Sequence[ReceivedMail], report: MailboxReport) -> list[ReceivedMail]:
+    """Deal with a batch; the mails that were requests of people we know."""
+    handled = []
+    parsed = context.pool.map(mail.raw for mail in mails)
+    for mail, (_, notice) in zip(mails, parsed, strict=True):
+        report.read += 1
+        if isinstance(notice, CopyRequestNotice) and _ask(context, mail, notice, report):
+            handled.append(mail)
+        elif isinstance(notice, WorkerFailure):
+            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason})"))
+    return handled
+
+
+def _ask(context: MailboxContext, mail: ReceivedMail, notice: CopyRequestNotice, report: MailboxReport) -> bool:
+    """Record a request; False where it is left alone."""
+    ledger, policy = context.ledger, context.policy
+
+    def left(reason: str) -> None:
+        report.left.append(LeftAlone(notice.message_id, str(notice.sender), reason))
+
+    if why := _disbelieved(policy, notice, mail, ledger.now()):
+        report.unmatched += 1
+        left(why)
+        return False
+    delivery = _delivery(ledger.find(notice.sender.key, None), notice)
+    if delivery is None:
+        report.unmatched += 1
+        left("nobody with this address was sent this message")
+        return False
+    reason = f"by mail {notice.message_id}"
+    if any(known.reason == reason for known in ledger.requests(address=notice.sender.key)):
+        return True  # this mail was read before
+    try:
+        request = requests.ask(ledger.acting_as(BY_MAIL), delivery.id, reason, policy.limits, automatic=policy.automatic)
+    except RequestDenied as denied:
+        left(denied.message)
+        return True
+    if request.reason == reason:
+        report.asked.append(request)
+    else:
+        left(f"request {request.id} for the same certificate is not fulfilled yet")
+    return True
+
+
+def _disbelieved(policy: MailPolicy, notice: CopyRequestNotice, mail: ReceivedMail, now: datetime) -> str:
+    """Why a request is not even looked up; empty where it is."""
+    if not policy.by_mail:
+        return "requests by mail are switched off ([requests] by_mail)"
+    if notice.unauthenticated:
+        return f"not authenticated: {notice.unauthenticated}"
+    moments = [moment for moment in (notice.sent_at, mail.received_at) if moment is not None]
+    if not moments or min(moments) < now - LATEST:
+        return f"older than {LATEST.days} days"
+    return ""
+
+
+def _delivery(theirs: Sequence[Delivery], notice: CopyRequestNotice) -> Delivery | None:
+    """The delivery that a person's mail is about: the message it answers; for a mail to the request address, their newest."""
+    answered = [delivery for delivery in theirs if delivery.message_id in notice.answers]
+    sent = [delivery for delivery in theirs if delivery.state is not State.WITHDRAWN]
+    return max(answered or (sent if notice.direct else []), key=lambda delivery: delivery.id, default=None)
