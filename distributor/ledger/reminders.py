@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -257,46 +256,29 @@ def _is_needed(tx: WriteTransaction, reminder: Reminder, state: str) -> bool:
     return state in _UNCONFIRMED and (reminder.kind is ReminderKind.UNCONFIRMED or password == PasswordState.READY)
 
 
-class SqlReminders:
-    """`model.reminders.Reminders` on SQL; each method is one transaction, but for `reminders`, which reads page by page."""
-
-    # ruff: noqa: D102  said there
-
-    _database: Database
-    _clock: Clock
-    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
-
-    def reminders(self, expiring_until: datetime, usages: Usages) -> Iterator[Reminder]:
-        moment = self._clock.now()
-        now, until, unconfirmed = map(format_timestamp, (moment, expiring_until, moment - UNCONFIRMED_AFTER))
-        with self._database.reading() as connection:
-            revoked = certificate_owners.every(connection)
-        last, number = "", queries.PAGE
-        while number == queries.PAGE:
-            with self._database.reading() as connection:
-                values = {"last": last, "until": until, "unconfirmed": unconfirmed}
-                rows = [_Candidate._make(row) for row in engine.all_rows(connection, _CANDIDATES, values)]
-                found = list(_Page(connection, rows, revoked, usages).reminders(rows, now, until, unconfirmed))
-            yield from found
-            last, number = rows[-1].id if rows else "", len(rows)
-
-    def reminder_details(self, deliveries: Sequence[str]) -> dict[str, ReminderDetails]:
-        with self._database.reading() as connection:
-            senders = queries.senders_of(connection, deliveries)
-            rows = engine.rows_of(connection, _columns, deliveries)
-        return {id_: ReminderDetails(senders.get(id_), json.loads(columns) if columns else {}) for id_, columns in rows}
-
-    def record_reminder(self, reminder: Reminder, step: str, message_id: str, sender: str) -> None:
-        with self._writing() as tx:
-            record(tx, reminder, _evidence(reminder, step, message_id, sender))
-
-    def refuse_reminder(self, reminder: Reminder, step: str, message_id: str, sender: str, said: str) -> None:
-        with self._writing() as tx:
-            evidence = _evidence(reminder, step, message_id, sender)
-            tx.append([NewEvent(reminder.delivery, REMINDER_REFUSED, evidence=evidence, personal={"said": sanitize(said)})])
+def reminders(database: Database, clock: Clock, expiring_until: datetime, usages: Usages) -> Iterator[Reminder]:
+    """Who needs a reminder; reads page by page, each in a transaction of its own."""
+    moment = clock.now()
+    now, until, unconfirmed = map(format_timestamp, (moment, expiring_until, moment - UNCONFIRMED_AFTER))
+    with database.reading() as connection:
+        revoked = certificate_owners.every(connection)
+    last, number = "", queries.PAGE
+    while number == queries.PAGE:
+        with database.reading() as connection:
+            values = {"last": last, "until": until, "unconfirmed": unconfirmed}
+            rows = [_Candidate._make(row) for row in engine.all_rows(connection, _CANDIDATES, values)]
+            found = list(_Page(connection, rows, revoked, usages).reminders(rows, now, until, unconfirmed))
+        yield from found
+        last, number = rows[-1].id if rows else "", len(rows)
 
 
-def _evidence(reminder: Reminder, step: str, message_id: str, sender: str) -> dict[str, object]:
-    """The same for a reminder and for the refusal of its message."""
-    not_after = format_timestamp(reminder.not_after)
-    return {"kind": str(reminder.kind), "step": step, "not_after": not_after, "message_id": message_id, "sender": sender}
+def details(connection: Connection, deliveries: Sequence[str]) -> dict[str, ReminderDetails]:
+    """What the messages of these deliveries need besides."""
+    senders = queries.senders_of(connection, deliveries)
+    rows = engine.rows_of(connection, _columns, deliveries)
+    return {id_: ReminderDetails(senders.get(id_), json.loads(columns) if columns else {}) for id_, columns in rows}
+
+
+def refuse(tx: WriteTransaction, reminder: Reminder, evidence: Mapping[str, object], said: str) -> None:
+    """Note that a reminder was certainly not sent, so that its step is due again."""
+    tx.append([NewEvent(reminder.delivery, REMINDER_REFUSED, evidence=evidence, personal={"said": sanitize(said)})])

@@ -18,7 +18,7 @@ from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.lazy import late
 from distributor.ledger.locks import mailbox_locks
-from distributor.ledger.reminders import SqlReminders
+from distributor.ledger.reminder_repository import SqlReminders
 from distributor.ledger.request_repository import SqlRequests
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport, format_timestamp, parse_timestamp
