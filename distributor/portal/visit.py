@@ -1,0 +1,114 @@
+"""What every route gets: the portal's parts, and the request that is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from starlette.responses import Response
+
+from distributor.config.schema import Organisation
+from distributor.config.schema import Portal as PortalSettings
+from distributor.model.delivery import Delivery
+from distributor.model.ports import Ledger, Vault
+from distributor.model.requests import CopyRequest, RequestLedger
+from distributor.model.sign_in import IdentityProvider
+from distributor.portal.security import RateLimits
+from distributor.portal.sessions import Role, Session, SessionStore
+from distributor.portal.views import Views
+
+LONGEST_REASON = 500  # characters
+
+
+class PortalLedger(Ledger, RequestLedger, Protocol):
+    """The ledger with everything that the portal asks of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """What the portal starts and the composition root composes. Each may raise an Error.
+
+    `vault` is None where this host has no identity that opens passwords.
+    """
+
+    vault: Callable[[], Vault] | None
+    fulfil: Callable[[PortalLedger], None]  # plans what was approved
+    send_again: Callable[[PortalLedger, str, str], None]  # an ambiguous delivery, with a reason
+    address_of: Callable[[str], str | None]  # Entra's object id -> the person's address, by the directory
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """The parts of the portal."""
+
+    settings: PortalSettings
+    organisation: Organisation
+    ledger: PortalLedger
+    sessions: SessionStore
+    provider: IdentityProvider
+    actions: Actions
+    views: Views
+    rates: RateLimits
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request. Of its headers only what routes need."""
+
+    path: str
+    post: bool
+    query: Mapping[str, str]
+    form: Mapping[str, str] = field(repr=False)
+    params: Mapping[str, str]  # of the path
+    cookies: Mapping[str, str] = field(repr=False)
+    visitor: str  # the address it comes from
+    phone: str  # "iphone", "android", or empty
+    language: str
+    form_token: str = field(repr=False)
+    session: Session | None = None
+
+    @property
+    def signed_in(self) -> Session:
+        """The session, on pages for people who are signed in."""
+        assert self.session is not None  # noqa: S101  the route says so, and `app` keeps to it
+        return self.session
+
+    def text(self, name: str, longest: int = LONGEST_REASON) -> str:
+        """A field of the form on one line, cut to a length."""
+        return " ".join(self.form.get(name, "").split())[:longest]
+
+
+class NotHere(Exception):  # noqa: N818  the page that everybody sees for what is not theirs
+    """There is no such page, or it is not for this account: the same answer."""
+
+
+class Limited(Exception):  # noqa: N818
+    """Too many requests of one kind."""
+
+
+Handler = Callable[[Portal, Visit], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A route. `role`: who may see it, besides being signed in; `open`: everybody."""
+
+    path: str
+    handler: Handler
+    role: Role | None = None
+    open: bool = False
+    post: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalDelivery:
+    """A delivery on its owner's page: the delivery, until when its password is available, and the last request for another copy."""
+
+    delivery: Delivery
+    until: datetime | None
+    request: CopyRequest | None
+    expired: bool
+    current: bool  # the newest generation of its certificate
