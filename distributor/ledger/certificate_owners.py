@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 
 from distributor.errors import RequestDenied
 from distributor.ledger import engine, transitions
-from distributor.ledger.tables import IS_REVOCATION, certificate, delivery, event, person
+from distributor.ledger.tables import IS_INCIDENT, IS_REVOCATION, certificate, delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import parse_timestamp
 from distributor.model.certificates import REVOKED, is_hold
@@ -169,8 +169,9 @@ def revoked(connection: Connection, certificates: Iterable[str]) -> dict[str, st
 
 
 def every(connection: Connection) -> dict[str, str]:
-    """All that are revoked, for listings."""
-    return _standing(engine.all_rows(connection, _REVOCATION_EVENTS, {}), _CERTIFICATE)
+    """All that are revoked or have an incident, for listings."""
+    found = _standing(engine.all_rows(connection, _REVOCATION_EVENTS, {}), _CERTIFICATE)
+    return found | exposed(connection, [row[0] for row in engine.all_rows(connection, _INCIDENTS, {})])
 
 
 def recorded_revocations(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
@@ -186,6 +187,42 @@ def _standing(events: Iterable[Any], of: int) -> dict[str, str]:
     """The last event of each counts."""
     last = {row[of]: row for row in sorted(events, key=itemgetter(_SEQ))}
     return {key: str(json.loads(evidence).get("said", "")) for key, (_, _, name, evidence, _) in last.items() if name == REVOKED}
+
+
+# --- incidents -------------------------------------------------------------------------------
+#
+# Certificates whose key may be in the wrong hands, by the events of incidents; a new certificate with the same key is no better.
+
+NEW_CERTIFICATE = "have a new certificate with a new key issued, then run `distributor plan`"
+_INCIDENTS = (
+    select(delivery.c.certificate, certificate.c.key_sha256, event.c.at)
+    .join(delivery, delivery.c.id == event.c.delivery)
+    .join(certificate, certificate.c.sha256 == delivery.c.certificate)
+    .where(IS_INCIDENT)
+)
+
+
+@cache
+def _keys_of(size: int) -> Select[Any]:
+    return select(certificate.c.sha256, certificate.c.key_sha256).where(engine.one_of(certificate.c.sha256, size))
+
+
+def exposed(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
+    """Those of the certificates (SHA-256) whose key may be in the wrong hands, each with when that was recorded."""
+    first: dict[str, str] = {}
+    for sha256, key, at in engine.all_rows(connection, _INCIDENTS, {}):
+        for name in (sha256, key or sha256):
+            first[name] = min(first.get(name, at), at)
+    if not first:
+        return {}
+    found = {sha256: first.get(sha256) or first.get(key) for sha256, key in engine.rows_of(connection, _keys_of, sorted(set(certificates)))}
+    return {sha256: f"an incident was recorded on {at[:10]}" for sha256, at in found.items() if at is not None}
+
+
+def unusable(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
+    """Those of the certificates that must not be sent or published: revoked, or with an incident; each with when and why."""
+    names = list(certificates)
+    return revoked(connection, names) | exposed(connection, names)
 
 
 def withdraw_revoked(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[str]:

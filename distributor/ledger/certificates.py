@@ -67,7 +67,7 @@ def holders(database: Database) -> Iterator[CertificateHolder]:
 def _page(connection: Connection, last: str, until: str) -> list[CertificateHolder]:
     rows = connection.execute(_THEIRS, {"last": last, "until": until}).all()
     _refuse_changed(connection, rows)
-    gone = frozenset(certificate_owners.revoked(connection, (row.sha256 for row in rows)))
+    gone = frozenset(certificate_owners.unusable(connection, (row.sha256 for row in rows)))
     places = _places(connection, rows)
     found = (_holder(list(theirs), gone, places) for _, theirs in groupby(rows, key=lambda row: row.id))
     return [holder for holder in found if holder.certificates]

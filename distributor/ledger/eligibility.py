@@ -59,10 +59,12 @@ def keep_eligible(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[str
     good = certificate_owners.withdraw_revoked(tx, waiting) if reason_by_certificate else frozenset(row["id"] for row in waiting)
     gone = {one.id: reason_by_certificate[one.certificate] for one in info if one.id not in good}
     left = [one for one in info if one.id in good]
+    exposed = certificate_owners.exposed(tx.connection, (one.certificate for one in left))
     expired = {one.id: expiry_message(one.not_after) for one in left if one.not_after <= tx.now}
-    held = frozenset(expired) if expired and not tx.time_has_passed() else frozenset()
+    incidents = {one.id: exposed[one.certificate] for one in left if one.certificate in exposed}
+    held = expired.keys() - incidents.keys() if expired and not tx.time_has_passed() else frozenset()
     owners = {one.id: (one.person, one.certificate, one.key) for one in left if one.id not in expired}
-    reasons = expired | certificate_owners.other_owners(tx, owners)
+    reasons = expired | certificate_owners.other_owners(tx, owners) | incidents
     transitions.apply_transitions(
         tx,
         [
@@ -161,6 +163,8 @@ def _successor(
         who = planning.keep_people(tx, [request])[request.person.address.key]
         locator, language = canonical(request.locator.as_json()), request.language
     certificate_owners.refuse_other_owner(tx, who["key"], described["sha256"])
+    if why := certificate_owners.exposed(tx.connection, [described["sha256"]]).get(described["sha256"]):
+        raise RequestDenied(why, where=old["id"], hint=certificate_owners.NEW_CERTIFICATE)
     generation = _last(tx, old, who["id"], described["sha256"]) + 1
     inputs = planning.inputs_sha256(tx, plan)
     return planning.PlannedDelivery(planning.new_id(tx), plan, inputs, who, generation, language, locator, described, reason, old["id"])

@@ -182,9 +182,9 @@ class PlannedDelivery:
         return NewEvent(self.id, State.PLANNED.value, None, State.PLANNED.value, evidence, personal)
 
 
-def new_id(tx: WriteTransaction) -> str:
-    """An identifier for a delivery."""
-    return f"{ID_PREFIX}{_ids.next(tx.now)}"
+def new_id(tx: WriteTransaction, prefix: str = ID_PREFIX) -> str:
+    """An identifier for a delivery, or for what has another prefix."""
+    return f"{prefix}{_ids.next(tx.now)}"
 
 
 def enter(tx: WriteTransaction, planned: Sequence[PlannedDelivery]) -> None:

@@ -17,13 +17,14 @@ from sqlalchemy import RowMapping
 
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
 from distributor.model.audit_log import ADOPTION, Link, format_timestamp, parse_timestamp
-from distributor.model.certificates import REVOKED
+from distributor.model.certificates import INCIDENT, REVOKED
 from distributor.model.people import key_of
 from distributor.model.states import RECEIVED, PasswordState, State
 
 Values = dict[str, Any]
 _decode = json.JSONDecoder().raw_decode  # half the price of json.loads
-CLOSING = {"revealed": PasswordState.HANDED_OVER, "password-expired": PasswordState.EXPIRED, "password-destroyed": PasswordState.DESTROYED}
+CLOSING = {"revealed": PasswordState.HANDED_OVER, "password-expired": PasswordState.EXPIRED}
+CLOSING |= dict.fromkeys(("password-destroyed", INCIDENT), PasswordState.DESTROYED)
 _OPEN = frozenset({PasswordState.HELD, PasswordState.READY})
 _RECEIVED = frozenset(str(state) for state in RECEIVED)
 _ANSWERS = frozenset(

@@ -33,6 +33,7 @@ from distributor.ledger import (
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.locks import mailbox_locks
+from distributor.ledger.request_repository import SqlRequests
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport, format_timestamp, parse_timestamp
 from distributor.model.certificates import CertificateHolder, CertificateInUse, Locator, RevokedDelivery
@@ -66,7 +67,7 @@ from distributor.model.ports import Now
 from distributor.model.states import State
 
 
-class SqlLedger:
+class SqlLedger(SqlRequests):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
     def __init__(self, database: Database, *, by: str, now: Now | None, guard: CopyGuard | None = None) -> None:
@@ -340,7 +341,7 @@ class SqlLedger:
 
     def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
         with self._database.reading() as connection:
-            return certificate_owners.revoked(connection, certificates)
+            return certificate_owners.unusable(connection, certificates)
 
     # copies and drafts in mailboxes
     def copies(self) -> list[CleanupItem]:

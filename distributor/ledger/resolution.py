@@ -17,7 +17,7 @@ from distributor.model.audit_log import ADOPTION, parse_timestamp
 from distributor.model.delivery import DeliveryFilter, LastAttempt, TrackedMessage, TrackingEvent
 from distributor.model.states import EDGES, OBSERVED, PasswordState, State, allowed
 
-_PERSONAL = frozenset({"reason", "said", "address", "name"})  # free text often holds names and addresses
+PERSONAL = frozenset({"reason", "said", "address", "name"})  # free text often holds names and addresses
 _UNCLEAR = (  # the event by which a delivery became ambiguous
     select(event.c.evidence)
     .where(event.c.delivery == bindparam("id"), event.c.event == State.AMBIGUOUS.value)
@@ -71,10 +71,10 @@ def resolve(tx: WriteTransaction, delivery_id: str, state: State, evidence: Mapp
         adoption = _never_packed(tx, delivery_id)
         state = state if adoption is None else State.PLANNED
     clean = {key: sanitize(value) if isinstance(value, str) else value for key, value in evidence.items()}
-    public = {"attempt": row["attempt"], **{k: v for k, v in clean.items() if k not in _PERSONAL}}
+    public = {"attempt": row["attempt"], **{k: v for k, v in clean.items() if k not in PERSONAL}}
     if adoption is not None:
         public[ADOPTION] = adoption
-    personal = {k: v for k, v in clean.items() if k in _PERSONAL}
+    personal = {k: v for k, v in clean.items() if k in PERSONAL}
     said = str(personal.setdefault("said", f"settled by hand: {clean['reason']}" if clean.get("reason") else ""))
     columns = {**transitions.RELEASED, "said": said}
     transitions.apply_transitions(tx, [transitions.Transition(row, state, columns, public, personal, adopted=adoption is not None)])
@@ -101,8 +101,8 @@ def _refuse_useless(tx: WriteTransaction, row: transitions.Row) -> None:
 
 
 def _over(tx: WriteTransaction, row: transitions.Row) -> str | None:
-    """When and why its certificate was revoked, if it was, or that it expired."""
-    reason = certificate_owners.revoked(tx.connection, [row["certificate"]]).get(row["certificate"])
+    """When and why its certificate must not be used any more: revoked, expired, or an incident was recorded."""
+    reason = certificate_owners.unusable(tx.connection, [row["certificate"]]).get(row["certificate"])
     ends = tx.connection.execute(select(certificate.c.not_after).where(certificate.c.sha256 == row["certificate"])).scalar_one()
     return eligibility.expiry_message(ends) if reason is None and ends <= tx.now else reason
 

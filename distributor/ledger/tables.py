@@ -9,11 +9,14 @@ from collections.abc import Iterable
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
 
+from distributor.model.requests import RequestState
 from distributor.model.states import PasswordState, State
 
 metadata = MetaData()
 IS_REVOCATION = text("event IN ('revoked', 'released')")  # SQLite takes the index only for the very same words
 IS_ARMING = text("event = 'transmitting'")  # likewise
+IS_INCIDENT = text("event = 'incident'")
+IS_OUTCOME = text("event IN ('accepted', 'installed', 'bounced', 'rejected')")
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # "C": ids and times sort by their bytes everywhere
 
 
@@ -43,6 +46,7 @@ person = Table(
     Column("manager", TEXT, nullable=False),
     Column("alternate_email", TEXT, nullable=False),
     Column("columns", TEXT, nullable=False),
+    Index("person_by_name", text("lower(name)")),
 )
 
 authority = Table(
@@ -150,6 +154,8 @@ event = Table(
     Index("event_by_delivery", "delivery", "seq"),
     Index("event_of_arming", "at", sqlite_where=IS_ARMING),
     Index("event_of_revocation", "delivery", sqlite_where=IS_REVOCATION),
+    Index("event_of_incident", "delivery", sqlite_where=IS_INCIDENT),
+    Index("event_of_outcome", "event", "at", sqlite_where=IS_OUTCOME),
 )
 
 publication = Table(
@@ -159,6 +165,45 @@ publication = Table(
     Column("certificate", TEXT, ForeignKey("certificate.sha256"), primary_key=True),
     Column("place", TEXT, primary_key=True),
     Column("at", TEXT, nullable=False),
+)
+
+request = Table(
+    "request",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("delivery", TEXT, ForeignKey("delivery.id"), nullable=False),
+    Column("state", TEXT, nullable=False),  # as `planned` below a cache of its events
+    Column("at", TEXT, nullable=False),
+    Column("by", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("decided_at", TEXT),
+    Column("decided_by", TEXT),
+    Column("answer", TEXT, nullable=False),
+    Column("planned", TEXT, ForeignKey("delivery.id")),  # the new generation
+    CheckConstraint(one_of("state", RequestState), name="request_state"),
+    Index("request_by_delivery", "delivery"),
+    Index("request_by_state", "state", "id"),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("issuer", TEXT, primary_key=True),
+    Column("subject", TEXT, primary_key=True),
+    Column("person", TEXT, ForeignKey("person.id"), nullable=False),
+    Column("how", TEXT, nullable=False),
+    Column("at", TEXT, nullable=False),
+    UniqueConstraint("person", "issuer", name="account_once"),
+    Index("account_by_subject", "subject"),
+)
+
+session = Table(  # of the portal; no event tells of it
+    "session",
+    metadata,
+    Column("token", TEXT, primary_key=True),  # SHA-256 of the cookie's value
+    Column("created", TEXT, nullable=False),
+    Column("seen", TEXT, nullable=False),
+    Column("data", TEXT, nullable=False),
 )
 
 head = Table(

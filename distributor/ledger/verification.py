@@ -20,6 +20,7 @@ from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.planning import storable
 from distributor.ledger.projection import EVENT_COLUMNS, PERSON_CHANGED, shown
 from distributor.ledger.queries import PAGE, to_event
+from distributor.ledger.request_verification import verify_requests
 from distributor.ledger.schema_verification import verify_schema
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, head, outbox, owner, person, plan, publication
 from distributor.ledger.transaction import ledger_identity
@@ -57,9 +58,10 @@ def verify(database: Database, beside: ExportComparison | None = None) -> Verifi
         rows.faults(chain.doubtful),  # (2) each delivery, its password and its message with its events
         claims.faults(database),  # (3) the processes that sent with the events of their claims
         _of_people(database, chain.doubtful),  # (4) people and where their certificates are public with the events of their deliveries
-        _of_certificates(database),  # (5) certificates with their own bytes, whose hash the events have
-        verify_schema(database, notes.append),  # (6) tables, indexes and triggers with those that the migrations make
-        _of_file(database),  # (7) the file by SQLite's own checks
+        verify_requests(database, chain.doubtful),  # (5) requests for another copy, and accounts, with their events
+        _of_certificates(database),  # (6) certificates with their own bytes, whose hash the events have
+        verify_schema(database, notes.append),  # (7) tables, indexes and triggers with those that the migrations make
+        _of_file(database),  # (8) the file by SQLite's own checks
     )
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
     walk = chain.walk
@@ -299,7 +301,7 @@ def _since(at: str | None) -> str:
     return "none" if at is None else f'since "{at}"'
 
 
-# --- (5) certificates ------------------------------------------------------------------------------------------------
+# --- (6) certificates ------------------------------------------------------------------------------------------------
 # Issuer, serial and end stand in the events themselves.
 
 
@@ -343,7 +345,7 @@ def _says(der: bytes) -> tuple[str | None, ...]:
     return storable(read.subject_text), format_timestamp(read.not_before), spki.sha256_of(der)
 
 
-# --- (7) the file ----------------------------------------------------------------------------------------------------
+# --- (8) the file ----------------------------------------------------------------------------------------------------
 
 
 def _of_file(database: Database) -> Iterator[str]:

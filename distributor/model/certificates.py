@@ -206,6 +206,7 @@ class Publications(Protocol):
 # Revocation of certificates that were planned or sent: values, and the ledger's methods.
 
 
+INCIDENT = "incident"  # the event of a certificate whose key may be in the wrong hands
 IN_USE = frozenset(set(State) - {State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # somebody has the certificate, or will get it
 HOLD = "on hold"  # the end of a revocation's text that may be lifted again (RFC 5280 5.3.1 certificateHold); no other may
 HELD_BACK_PREFIX = "held back: "  # the beginning of the text for deliveries that wait because the clock jumped
@@ -255,7 +256,7 @@ class Revocations(Protocol):
         ...
 
     def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
-        """Those of the certificates that have a recorded revocation, with its date and reason."""
+        """Those of the certificates that have a recorded revocation or incident, with its date and reason."""
         ...
 
     def taken_back(self) -> list[RevokedDelivery]:

@@ -35,6 +35,7 @@ from distributor.model.delivery import (
 from distributor.model.high_water_mark import Adoptable
 from distributor.model.issues import Diagnostic, Issue, WorkerFailure
 from distributor.model.people import Person
+from distributor.model.requests import RequestLedger
 from distributor.model.secret import Secret
 from distributor.model.states import State
 
@@ -217,7 +218,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, MailboxQueries, LedgerTimes, Protocol):
+class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, RequestLedger, MailboxQueries, LedgerTimes, Protocol):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.
 
     `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A transition that

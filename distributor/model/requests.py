@@ -11,6 +11,9 @@ from typing import Protocol, Self
 from distributor.model.delivery import Delivery
 from distributor.model.states import State
 
+REQUEST_PREFIX = "r-"  # of every request's id
+PORTAL_PREFIX = "portal:"  # of `by`, before the subject of an account that signed in
+
 
 class RequestState(StrEnum):
     """Where a request stands."""

@@ -1,0 +1,69 @@
+"""What the portal asks besides requests: outcomes by day, people by address or name, the newest deliveries in some states."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date
+
+from sqlalchemy import Connection, func, literal, select
+
+from distributor.errors import RequestDenied
+from distributor.ledger import transitions
+from distributor.ledger.queries import by_ids
+from distributor.ledger.resolution import PERSONAL
+from distributor.ledger.tables import IS_OUTCOME, delivery, event, person
+from distributor.ledger.transaction import WriteTransaction, sanitize
+from distributor.model.delivery import Delivery
+from distributor.model.requests import DayCount
+from distributor.model.states import State
+
+LAST = "\U0010ffff"  # sorts behind every text that begins the same
+_DAY = func.substr(event.c.at, 1, 10)
+
+
+def timeline(connection: Connection, since: str) -> list[DayCount]:
+    """How many deliveries entered an outcome on each day, in the order of days."""
+    asked = select(_DAY, event.c.event, func.count()).where(IS_OUTCOME, event.c.at >= since).group_by(_DAY, event.c.event)
+    found = sorted((day, name, number) for day, name, number in connection.execute(asked))
+    return [DayCount(date.fromisoformat(day), State(name), number) for day, name, number in found]
+
+
+def search(connection: Connection, text: str, limit: int) -> list[tuple[str, str]]:
+    """Addresses and names of people whose address or name begins with a text, in the order of addresses."""
+    found: dict[str, tuple[str, str]] = {}
+    for column in (person.c.key, func.lower(person.c.name)) if text else (person.c.key,):
+        for beginning in _spellings(text):
+            lowest = func.lower(literal(beginning))
+            asked = select(person.c.key, person.c.address, person.c.name).where(column >= lowest, column < lowest.concat(LAST))
+            found |= {key: (address, name) for key, address, name in connection.execute(asked.order_by(person.c.key).limit(limit))}
+    return [found[key] for key in sorted(found)[:limit]]
+
+
+def _spellings(text: str) -> Iterable[str]:
+    """A text as names write it; databases lower only A to Z."""
+    return {text} if text.isascii() else {text, text.lower(), text.title()}
+
+
+def newest(connection: Connection, states: Collection[State], limit: int, before: str | None) -> list[Delivery]:
+    """Deliveries in these states, newest first. Each state is asked by itself, so that the index gives the order."""
+    ids: list[str] = []
+    for state in states:
+        asked = select(delivery.c.id).where(delivery.c.state == state.value)
+        if before is not None:
+            asked = asked.where(delivery.c.id < before)
+        ids += connection.execute(asked.order_by(delivery.c.id.desc()).limit(limit)).scalars()
+    wanted = sorted(ids, reverse=True)[:limit]
+    found = by_ids(connection, wanted)
+    return [found[id_] for id_ in wanted]
+
+
+def confirm(tx: WriteTransaction, delivery_id: str, evidence: Mapping[str, object]) -> None:
+    """Accepted or delivered -> installed, by the person's word. Raises RequestDenied in any other state."""
+    row = transitions.row(tx, delivery_id)
+    clean = {key: sanitize(value) if isinstance(value, str) else value for key, value in evidence.items()}
+    public = {"attempt": row["attempt"], **{key: value for key, value in clean.items() if key not in PERSONAL}}
+    personal = {key: value for key, value in clean.items() if key in PERSONAL}
+    columns = {"said": personal["said"]} if "said" in personal else {}
+    if State(row["state"]) not in {State.ACCEPTED, State.DELIVERED}:
+        raise RequestDenied(f"the delivery is {row['state']}, so it cannot be confirmed", where=delivery_id)
+    transitions.apply_transitions(tx, [transitions.Transition(row, State.INSTALLED, columns, public, personal)])

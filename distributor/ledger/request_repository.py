@@ -1,0 +1,114 @@
+"""The part of the Ledger port that serves requests, accounts, sessions, incidents and the portal's queries.
+
+What each method promises is said once, in `model/requests.py`.
+"""
+
+# ruff: noqa: D102  as above
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Self
+
+from distributor.ledger import accounts, incidents, portal_queries, requests
+from distributor.ledger.engine import Database
+from distributor.ledger.transaction import WriteTransaction
+from distributor.model.audit_log import format_timestamp
+from distributor.model.delivery import Delivery
+from distributor.model.requests import (
+    CopyRequest,
+    DayCount,
+    ExposedDelivery,
+    RequestLimits,
+    RequestState,
+    SignInAccount,
+    StoredSession,
+)
+from distributor.model.states import State
+
+
+class SqlRequests:
+    """What `SqlLedger` is besides deliveries."""
+
+    _database: Database
+    _by: str
+
+    def _writing(self) -> AbstractContextManager[WriteTransaction]:
+        raise NotImplementedError
+
+    def acting_as(self, by: str) -> Self:
+        other = copy.copy(self)
+        other._by = by  # noqa: SLF001  of the same class
+        return other
+
+    # requests
+    def ask(self, delivery: str, reason: str, *, limits: RequestLimits, approve: bool = False) -> CopyRequest:
+        with self._writing() as tx:
+            return requests.ask(tx, delivery, reason, limits, approve=approve)
+
+    def requests(self, states: Collection[RequestState] = (), address: str | None = None) -> list[CopyRequest]:
+        with self._database.reading() as connection:
+            return requests.find(connection, states, address)
+
+    def decide(self, request: str, reason: str, *, approve: bool) -> CopyRequest:
+        with self._writing() as tx:
+            return requests.decide(tx, request, reason, approve=approve)
+
+    def unplanned(self) -> list[CopyRequest]:
+        with self._database.reading() as connection:
+            return requests.unplanned(connection)
+
+    def planned(self, request: str, delivery: str) -> None:
+        with self._writing() as tx:
+            requests.planned(tx, request, delivery)
+
+    # accounts
+    def person_of(self, account: SignInAccount) -> str | None:
+        with self._database.reading() as connection:
+            return accounts.person_of(connection, account)
+
+    def bind(self, account: SignInAccount, address: str, how: str) -> None:
+        with self._writing() as tx:
+            accounts.bind(tx, account, address, how)
+
+    def with_column(self, column: str, value: str) -> list[str]:
+        with self._database.reading() as connection:
+            return accounts.with_column(connection, column, value)
+
+    # sessions: no part of the audit log, so the head of the chain is not locked
+    def read_session(self, token: str) -> StoredSession | None:
+        with self._database.reading() as connection:
+            return accounts.read_session(connection, token)
+
+    def write_session(self, session: StoredSession) -> None:
+        with self._database.writing() as connection:
+            accounts.write_session(connection, session)
+
+    def end_sessions(self, tokens: Sequence[str] = (), *, before: datetime | None = None, idle_since: datetime | None = None) -> int:
+        with self._database.writing() as connection:
+            return accounts.end_sessions(connection, tokens, before, idle_since)
+
+    # incidents
+    def incident(self, address: str, reason: str) -> list[ExposedDelivery]:
+        with self._writing() as tx:
+            return incidents.record(tx, address, reason)
+
+    # the portal's queries
+    def timeline(self, since: datetime) -> list[DayCount]:
+        with self._database.reading() as connection:
+            return portal_queries.timeline(connection, format_timestamp(since))
+
+    def confirm(self, delivery: str, evidence: Mapping[str, object]) -> None:
+        with self._writing() as tx:
+            portal_queries.confirm(tx, delivery, evidence)
+
+    def search(self, text: str, limit: int) -> list[tuple[str, str]]:
+        with self._database.reading() as connection:
+            return portal_queries.search(connection, text, limit)
+
+    def newest(self, states: Collection[State], limit: int, before: str | None = None) -> list[Delivery]:
+        with self._database.reading() as connection:
+            return portal_queries.newest(connection, states, limit, before)
