@@ -33,7 +33,8 @@ LAYERS: dict[str, frozenset[str]] = {  # each package, and those that it may imp
     "adapters": PURE | {"clients", "files"},
     "workflows": PURE,
     "bootstrap": PURE | {"adapters", "clients", "config", "files", "ledger", "vault", "workers", "workflows"},
-    "cli": PURE | {"bootstrap", "config", "files", "ledger", "workers", "workflows"},
+    "portal": PURE | {"bootstrap", "config", "files", "workflows"},
+    "cli": PURE | {"bootstrap", "config", "files", "ledger", "portal", "workers", "workflows"},
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
 }
@@ -176,7 +177,8 @@ def test_a_file_has_at_most_four_hundred_lines() -> None:
 
 def test_every_package_that_is_imported_is_declared() -> None:
     project = tomllib.loads((PRODUCT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [each for name in ("postgresql", "keyring", "ldap", "lint") for each in project["optional-dependencies"][name]]
+    names = ("postgresql", "keyring", "ldap", "lint", "letters", "portal")
+    extras = [each for name in names for each in project["optional-dependencies"][name]]
     declared = {re.split(r"[\[>;= ]", each)[0].lower() for each in (*project["dependencies"], *extras)}
     known = packages_distributions()
     imported = {name.partition(".")[0] for path in files() for name, _ in imports(path)} - {"distributor", "tests", "_typeshed"}

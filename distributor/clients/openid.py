@@ -50,10 +50,14 @@ class OpenIdProvider:
         self._keys: jwt.PyJWKSet | None = None
         self._read_at = self._keys_at = -LIFETIME
 
-    def origin(self) -> str:
-        """Scheme, host and port of the page where people sign in. Raises SignInUnavailable, InvalidInput."""
-        parts = urlsplit(str(self.metadata()["authorization_endpoint"]))
-        return f"{parts.scheme}://{parts.netloc}"
+    def origins(self) -> tuple[str, ...]:
+        """Schemes, hosts and ports of the authority, and of the authorization endpoint where that is another and known already."""
+        places = map(urlsplit, (self._authority, str(self._metadata.get("authorization_endpoint", self._authority))))
+        return tuple(dict.fromkeys(f"{parts.scheme}://{parts.netloc}" for parts in places))
+
+    def read_metadata(self) -> None:
+        """Read the provider's metadata. Raises SignInUnavailable, InvalidInput."""
+        self.metadata()
 
     # --- the sign-in -----------------------------------------------------------------------------------------------
 
@@ -163,8 +167,13 @@ class OpenIdProvider:
         """The provider's discovery document. Raises SignInUnavailable, InvalidInput."""
         with self._lock:
             if not self._metadata or time.monotonic() - self._read_at > LIFETIME:
-                found = self._get(f"{self._authority}/.well-known/openid-configuration")
-                self._check_metadata(found)
+                try:
+                    found = self._get(f"{self._authority}/.well-known/openid-configuration")
+                    self._check_metadata(found)
+                except Error:
+                    if not self._metadata:
+                        raise
+                    found = self._metadata  # for another while
                 self._metadata, self._read_at = found, time.monotonic()
             return self._metadata
 

@@ -35,8 +35,12 @@ class SignedIn:
 class IdentityProvider(Protocol):
     """An OpenID Connect provider, and this application as its client. Its methods block, and may be called from several threads."""
 
-    def origin(self) -> str:
-        """Scheme, host and port of the page where people sign in. Raises ServiceUnavailable, InvalidInput."""
+    def origins(self) -> tuple[str, ...]:
+        """Schemes, hosts and ports of the pages where people sign in, as far as they are known; asks nobody."""
+        ...
+
+    def read_metadata(self) -> None:
+        """Read the provider's metadata, which is then kept for some hours. Raises ServiceUnavailable, InvalidInput."""
         ...
 
     def start(self, redirect_uri: str, *, fresh: bool) -> tuple[str, dict[str, Any]]:

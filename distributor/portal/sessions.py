@@ -19,6 +19,7 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken
 
 from distributor.model.requests import Sessions, SignInAccount, StoredSession
+from distributor.model.sign_in import SignedIn
 
 IDLE = timedelta(minutes=15)
 LONGEST = timedelta(hours=8)
@@ -48,6 +49,7 @@ class Session:
     name: str = ""
     roles: frozenset[Role] = frozenset()
     authenticated_at: datetime | None = None
+    language: str = ""  # of the messages that the person gets
 
     @property
     def by(self) -> str:
@@ -88,10 +90,10 @@ class SessionStore:
     def __init__(self, ledger: Sessions, now: Callable[[], datetime]) -> None:
         self._ledger, self._now = ledger, now
 
-    def begin(self, account: SignInAccount, *, address: str | None, name: str, roles: frozenset[Role], at: datetime | None) -> Session:
+    def begin(self, who: SignedIn, address: str | None, roles: frozenset[Role], language: str) -> Session:
         """A new session with a new token."""
         now = self._now()
-        session = Session(new_token(), account, now, now, address, name, roles, at)
+        session = Session(new_token(), who.account, now, now, address, who.name, roles, who.authenticated_at, language)
         self._ledger.write_session(StoredSession(stored(session.token), now, now, json.dumps(_as_json(session))))
         return session
 
@@ -159,6 +161,7 @@ def _as_json(session: Session) -> Mapping[str, object]:
         "name": session.name,
         "roles": sorted(session.roles),
         "authenticated_at": None if at is None else at.isoformat(),
+        "language": session.language,
     }
 
 
@@ -173,4 +176,5 @@ def _session(cookie: str, found: StoredSession, values: Mapping[str, Any]) -> Se
         values["name"],
         frozenset(map(Role, values["roles"])),
         None if at is None else datetime.fromisoformat(at),
+        values["language"],
     )

@@ -51,6 +51,10 @@ class Texts:
         """A text with its values."""
         return self._texts[key].format_map(values)
 
+    def has(self, key: str) -> bool:
+        """Whether there is such a text."""
+        return key in self._texts
+
     def day(self, moment: datetime) -> str:
         """The day as the language writes it."""
         return format_date(moment.astimezone(UTC).date(), "long", self.language)
@@ -65,7 +69,12 @@ class Views:
         self.texts = {tag: Texts(tag, tomllib.loads((folder / "texts" / f"{tag}.toml").read_text(encoding="utf-8"))) for tag in LANGUAGES}
         self.files, self._paths = _static_files(folder / "static", organisation)
         self._environment = Environment(
-            loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=False
+            loader=FileSystemLoader(folder),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
         )
         self._environment.filters["moment"] = lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         self._environment.globals.update(
@@ -78,7 +87,7 @@ class Views:
         for name in self._environment.list_templates(extensions=["html"]):
             self._environment.get_template(name)
 
-    def page(self, name: str, language: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any) -> HTMLResponse:  # noqa: ANN401  a template's
+    def page(self, name: str, language: str, status: int = 200, headers: Mapping[str, str] | None = None, /, **values: Any) -> HTMLResponse:  # noqa: ANN401  a template's
         """A page in a language."""
         texts = self.texts[language]
         html = self._environment.get_template(f"{name}.html").render(t=texts, language=language, **values)
@@ -124,7 +133,7 @@ def _static_files(folder: Path, organisation: Organisation) -> tuple[dict[str, S
 
 
 def colours(colour: str) -> str:
-    """The organisation's colour as CSS properties, changed as far as text on it, and it as text, need for a contrast of 4.5 (WCAG 1.4.3)."""
+    """The organisation's colour as CSS properties, changed as far as it must be to be read as text (WCAG 1.4.3: a contrast of 4.5)."""
     light, dark = _readable(colour, "#ffffff", darker=True), _readable(colour, "#14171a", darker=False)
     rules = f":root{{--brand:{colour};--on-brand:{on(colour)};--accent:{light};--on-accent:{on(light)}}}"
     return f"{rules}\n@media (prefers-color-scheme:dark){{:root{{--accent:{dark};--on-accent:{on(dark)}}}}}\n"

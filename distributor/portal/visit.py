@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 from starlette.responses import Response
 
@@ -13,17 +12,13 @@ from distributor.config.schema import Organisation
 from distributor.config.schema import Portal as PortalSettings
 from distributor.model.delivery import Delivery
 from distributor.model.ports import Ledger, Vault
-from distributor.model.requests import CopyRequest, RequestLedger
+from distributor.model.requests import CopyRequest
 from distributor.model.sign_in import IdentityProvider
 from distributor.portal.security import RateLimits
 from distributor.portal.sessions import Role, Session, SessionStore
 from distributor.portal.views import Views
 
 LONGEST_REASON = 500  # characters
-
-
-class PortalLedger(Ledger, RequestLedger, Protocol):
-    """The ledger with everything that the portal asks of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +28,9 @@ class Actions:
     `vault` is None where this host has no identity that opens passwords.
     """
 
-    vault: Callable[[], Vault] | None
-    fulfil: Callable[[PortalLedger], None]  # plans what was approved
-    send_again: Callable[[PortalLedger, str, str], None]  # an ambiguous delivery, with a reason
+    vault: Vault | None
+    fulfil: Callable[[Ledger], None]  # plans what was approved
+    send_again: Callable[[Ledger, str, str], None]  # an ambiguous delivery, with a reason
     address_of: Callable[[str], str | None]  # Entra's object id -> the person's address, by the directory
 
 
@@ -45,7 +40,7 @@ class Portal:
 
     settings: PortalSettings
     organisation: Organisation
-    ledger: PortalLedger
+    ledger: Ledger
     sessions: SessionStore
     provider: IdentityProvider
     actions: Actions
@@ -81,11 +76,11 @@ class Visit:
         return " ".join(self.form.get(name, "").split())[:longest]
 
 
-class NotHere(Exception):  # noqa: N818  the page that everybody sees for what is not theirs
+class NotHere(Exception):
     """There is no such page, or it is not for this account: the same answer."""
 
 
-class Limited(Exception):  # noqa: N818
+class Limited(Exception):
     """Too many requests of one kind."""
 
 
@@ -94,21 +89,21 @@ Handler = Callable[[Portal, Visit], Response]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A route. `role`: who may see it, besides being signed in; `open`: everybody."""
+    """A route. `role`: who may see it, besides being signed in; `open`: everybody; `once`: HEAD is refused, because GET does something."""
 
     path: str
     handler: Handler
     role: Role | None = None
     open: bool = False
     post: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PersonalDelivery:
-    """A delivery on its owner's page: the delivery, until when its password is available, and the last request for another copy."""
+    """The newest generation of a certificate on its owner's page. `until`: for how long its password is available."""
 
     delivery: Delivery
     until: datetime | None
     request: CopyRequest | None
     expired: bool
-    current: bool  # the newest generation of its certificate
