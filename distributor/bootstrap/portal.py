@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from distributor import bootstrap, config
 from distributor.errors import InvalidInput
+from distributor.model.people import key_of
 
 if TYPE_CHECKING:
     from distributor.config.schema import Portal
     from distributor.model.ports import Ledger, Vault
     from distributor.model.sign_in import IdentityProvider
-
-OBJECT_ID = "oid"  # the roster's column with Entra's object ids
 
 
 def portal_settings(settings: config.Settings) -> Portal:
@@ -39,11 +38,13 @@ def vault(settings: config.Settings) -> Vault | None:
     return None if settings.vault.identity is None else bootstrap.vault(settings)
 
 
-def fulfil(settings: config.Settings, ledger: Ledger) -> None:
-    """Plan the new generations of approved requests. Raises RequestDenied with the first that cannot be planned yet."""
+def fulfil(settings: config.Settings, ledger: Ledger, address: str) -> str:
+    """Plan a new generation for a person's approved requests; why one cannot be planned yet, or nothing."""
     from distributor.bootstrap import requests
+    from distributor.workflows.requests import Unfulfilled
 
-    requests.fulfil(settings, ledger)
+    found = requests.fulfil(settings, ledger, (key_of(address),))
+    return next((each.reason for each in found if isinstance(each, Unfulfilled)), "")
 
 
 def send_again(settings: config.Settings, ledger: Ledger, delivery: str, reason: str) -> None:

@@ -19,11 +19,13 @@ from distributor.cli import (
     deliveries,
     demo,
     doctor,
+    incident,
     init,
     intune,
     ledger,
     password,
     plan,
+    requests,
     send,
     serve,
     status,
@@ -82,13 +84,14 @@ for _command, _example in (  # in the order in which --help prints them
     (deliveries.resend, deliveries.RESEND_EXAMPLE),
     (deliveries.withdraw, deliveries.WITHDRAW_EXAMPLE),
     (serve.serve, serve.EXAMPLE),
+    (incident.incident, incident.EXAMPLE),
     (deliveries.publish, deliveries.PUBLISH_EXAMPLE),
     (doctor.doctor, doctor.EXAMPLE),
     (demo.demo, demo.EXAMPLE),
 ):
     app.command(epilog=_example, cls=Command)(_command)
 trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
-for _group in (password, audit, ledger, trust, intune, templates, config):
+for _group in (password, requests, audit, ledger, trust, intune, templates, config):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2], cls=Group)
     for _registered in _group.app.registered_commands:
         _registered.cls = Command

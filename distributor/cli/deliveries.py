@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,15 +60,11 @@ def _ask_to_resend(settings: Settings, old: Delivery) -> None:
 
 
 def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> None:
-    import secrets
+    from distributor.bootstrap import inputs, requests
+    from distributor.workflows.resend import renew
 
-    from distributor.bootstrap import inputs
-    from distributor.workflows.resend import Places, renew
-
-    configured = inputs.configured(settings)
-    places = Places(partial(inputs.open_plan, settings), inputs.inputs(configured) if configured else None, secrets.token_hex(4))
     with inputs.parsing_pool(settings) as pool:
-        new = renew(ledger, old, reason, places, pool)
+        new = renew(ledger, old, reason, requests.places(settings), pool)
     stderr_line(f"{escape(new.address)}: generation {new.generation} planned; the password of generation {old.generation} is destroyed")
 
 

@@ -114,7 +114,7 @@ def _made(
 
     found = inputs.source_sets(settings, sources, roster, passwords)
     renderer = delivery.template_renderer(settings)
-    used = cache(renderer.columns)
+    used = cache(lambda: {*renderer.columns(), *(("oid",) if settings.portal else ())})  # an account of Entra is known by its oid
     now = bootstrap.now()
     with (
         trust.chain_checker(settings, now, offline=offline) as checker,

@@ -56,6 +56,7 @@ def send(
     from distributor.bootstrap import delivery
     from distributor.cli import send_run
     from distributor.cli.ledger import warn_clock_ahead
+    from distributor.cli.requests import plan_approved
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
     from distributor.workflows.sending.run import recover
@@ -70,6 +71,7 @@ def send(
         _tell_not_due(ledger, to or (), early=now)
         warn_clock_ahead(ledger)
         _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
+        unplanned = plan_approved(settings, ledger, scope.addresses) if plan is None and dry_run is None else 0
         if dry_run is not None:
             return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
@@ -78,10 +80,10 @@ def send(
             _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
         found, reporter = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
         if not wait:
-            return _report(ledger, scope, found, reporter, as_json=as_json)
+            return _report(ledger, scope, found, reporter, as_json=as_json) or int(unplanned > 0)
     found = send_run.wait(settings, scope, found, reporter, limit=limit)
     with bootstrap.open_for_reading(settings) as ledger:
-        return _report(ledger, scope, found, reporter, as_json=as_json)
+        return _report(ledger, scope, found, reporter, as_json=as_json) or int(unplanned > 0)
 
 
 def _report(ledger: Ledger, scope: DeliveryFilter, found: SendReport, reporter: ProgressReporter, *, as_json: bool) -> int:

@@ -23,6 +23,7 @@ from distributor.cli.render import (
     time,
     wrapped,
 )
+from distributor.model.certificates import INCIDENT_RECORDED
 from distributor.model.states import RECEIVED, PasswordState, State
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class OpenEnds:
         state, password = row[5], row[19]
         if state in REFUSED:
             self.refused.add((row[1], row[14], row[4]))
-        elif password in GONE and state in RECEIVED:
+        elif password in GONE and state in RECEIVED and not str(row[10]).startswith(INCIDENT_RECORDED):
             self.expired.add((row[1], row[14], row[4]))
         elif password == PasswordState.READY and state in RECEIVED:
             self.ready = True

@@ -18,7 +18,7 @@ from distributor.ledger import engine, transitions
 from distributor.ledger.tables import IS_INCIDENT, IS_REVOCATION, certificate, delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import parse_timestamp
-from distributor.model.certificates import REVOKED, is_hold
+from distributor.model.certificates import INCIDENT_RECORDED, REVOKED, is_hold
 from distributor.model.delivery import DeliveryRequest, Taken
 from distributor.model.states import REMAINING, State
 from distributor.pki.spki import sha256_of
@@ -216,7 +216,7 @@ def exposed(connection: Connection, certificates: Iterable[str]) -> dict[str, st
     if not first:
         return {}
     found = {sha256: first.get(sha256) or first.get(key) for sha256, key in engine.rows_of(connection, _keys_of, sorted(set(certificates)))}
-    return {sha256: f"an incident was recorded on {at[:10]}" for sha256, at in found.items() if at is not None}
+    return {sha256: f"{INCIDENT_RECORDED}{at[:10]}" for sha256, at in found.items() if at is not None}
 
 
 def unusable(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import ColumnElement, Connection, func, literal, literal_column, select
 
 from distributor.errors import RequestDenied
 from distributor.ledger import transitions
 from distributor.ledger.queries import by_ids
 from distributor.ledger.resolution import PERSONAL
-from distributor.ledger.tables import IS_OUTCOME, delivery, event, person
+from distributor.ledger.tables import DAY, IS_OUTCOME, delivery, event, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
 from distributor.model.delivery import Delivery
 from distributor.model.requests import DayCount
 from distributor.model.states import State
 
 LAST = "\U0010ffff"  # sorts behind every text that begins the same
-_DAY = func.substr(event.c.at, 1, 10)
+_day: ColumnElement[str] = literal_column(str(DAY))
 
 
 def timeline(connection: Connection, since: str) -> list[DayCount]:
-    """How many deliveries entered an outcome on each day, in the order of days."""
-    asked = select(_DAY, event.c.event, func.count()).where(IS_OUTCOME, event.c.at >= since).group_by(_DAY, event.c.event)
+    """How many deliveries entered an outcome on each day from that of `since`, in the order of days."""
+    asked = select(_day, event.c.event, func.count()).where(IS_OUTCOME, _day >= since[:10]).group_by(_day, event.c.event)
     found = sorted((day, name, number) for day, name, number in connection.execute(asked))
     return [DayCount(date.fromisoformat(day), State(name), number) for day, name, number in found]
 

@@ -49,7 +49,7 @@ _TIMES = (
 _INSERT = insert(request)
 _DECIDE = (
     update(request)
-    .where(request.c.id == bindparam("b_id"), request.c.state == RequestState.OPEN.value)
+    .where(request.c.id == bindparam("b_id"), request.c.planned.is_(None))
     .values({name: bindparam(name) for name in ("state", "decided_at", "decided_by", "answer")})
 )
 _PLANNED = update(request).where(request.c.id == bindparam("b_id"), request.c.planned.is_(None)).values(planned=bindparam("new"))
@@ -156,9 +156,10 @@ def _beyond(limit: int, span: str, day: str, again: datetime) -> RequestLimitRea
 
 
 def decide(tx: WriteTransaction, request_id: str, reason: str, *, approve: bool) -> CopyRequest:
-    """Approve or deny an open request. Raises RequestDenied, UsageError for an unknown id."""
+    """Approve or deny an open request, or deny one that is approved but not planned yet. Raises RequestDenied or UsageError."""
     found = _known(tx, request_id)
-    if found.state is not RequestState.OPEN:
+    revised = found.state is RequestState.APPROVED and found.planned is None and not approve
+    if found.state is not RequestState.OPEN and not revised:
         when = "" if found.decided_at is None else f" on {found.decided_at:%Y-%m-%d} by {found.decided_by}"
         raise RequestDenied(f"the request was {found.state}{when}", where=request_id, hint="`distributor requests` lists open ones")
     if approve:

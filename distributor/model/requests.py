@@ -73,7 +73,10 @@ class CopyRequests(Protocol):
         ...
 
     def decide(self, request: str, reason: str, *, approve: bool) -> CopyRequest:
-        """Approve or deny an open request; whoever asked cannot approve. Raises RequestDenied, UsageError for an unknown id."""
+        """Approve or deny an open request, or deny an approved one that has no new generation yet; whoever asked cannot approve.
+
+        Raises RequestDenied, UsageError for an unknown id.
+        """
         ...
 
     def unplanned(self) -> list[CopyRequest]:
@@ -185,7 +188,7 @@ class PortalQueries(Protocol):
     """What the portal asks besides; each within a few milliseconds at 100 000 deliveries."""
 
     def timeline(self, since: datetime) -> list[DayCount]:
-        """Deliveries that entered `accepted`, `installed`, `bounced` or `rejected`, by day."""
+        """Deliveries that entered `accepted`, `installed`, `bounced` or `rejected`, by day from that of `since`."""
         ...
 
     def confirm(self, delivery: str, evidence: Mapping[str, object]) -> None:

@@ -217,9 +217,11 @@ def again(portal: Portal, visit: Visit) -> Response:
     if asked.state is RequestState.OPEN:
         return outcome(portal, visit, "again_open", address=delivery.address)
     try:
-        portal.actions.fulfil(ledger)
-    except Error as error:  # it stays approved, and the next run plans it
-        log.error("approved request %s is not planned: %s", asked.id, error)
+        why = portal.actions.fulfil(ledger, asked.address)
+    except Error as error:
+        why = str(error)
+    if why:  # it stays approved, and the next `send` plans it
+        log.error("approved request %s is not planned yet: %s", asked.id, why)
     return outcome(portal, visit, "again_sent", address=delivery.address)
 
 

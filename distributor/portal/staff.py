@@ -21,6 +21,7 @@ from distributor.portal.sign_in import again_first
 from distributor.portal.views import CHART_DAYS, CHARTED, chart
 from distributor.portal.visit import Limited, NotHere, Page, Portal, Visit
 from distributor.workflows import audit, tracking
+from distributor.workflows import incident as workflow
 
 MOST_FOUND = 50  # people that a search lists
 MOST_LISTED = 100  # requests, or ambiguous deliveries, on a page
@@ -82,13 +83,15 @@ def approve(portal: Portal, visit: Visit) -> Response:
     """Approve a request and plan the new generation."""
     ledger = portal.ledger.acting_as(visit.signed_in.by)
     try:
-        ledger.decide(visit.params["request"], "", approve=True)
+        approved = ledger.decide(visit.params["request"], "", approve=True)
     except RequestDenied as denied:
         return _requests(portal, visit, fault=str(denied))
     try:
-        portal.actions.fulfil(ledger)
+        why = portal.actions.fulfil(ledger, approved.address)
     except Error as error:
-        return _requests(portal, visit, fault=f"approved, but not planned yet: {error}")
+        why = str(error)
+    if why:
+        return _requests(portal, visit, fault=f"approved, but not planned yet: {why}")
     return RedirectResponse("/admin/requests?notice=approved", 303)
 
 
@@ -161,7 +164,12 @@ def incident(portal: Portal, visit: Visit) -> Response:
         return _incident(portal, visit, address, missing=True)
     exposed = portal.ledger.acting_as(visit.signed_in.by).incident(key_of(address), reason)
     log.warning("%s reported an incident", visit.signed_in.by)
-    return show(portal, visit, "incident", section="/admin", address=address, exposed=exposed, missing=False)
+    found = workflow.certificates(exposed)
+    to_ca = "\n".join(workflow.for_ca(found))
+    to_person = "\n".join(workflow.for_person(address, found, portal.organisation.name))
+    return show(
+        portal, visit, "incident", section="/admin", address=address, exposed=exposed, to_ca=to_ca, to_person=to_person, missing=False
+    )
 
 
 def admin_people(portal: Portal, visit: Visit) -> Response:

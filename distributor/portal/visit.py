@@ -29,7 +29,7 @@ class Actions:
     """
 
     vault: Vault | None
-    fulfil: Callable[[Ledger], None]  # plans what was approved
+    fulfil: Callable[[Ledger, str], str]  # plans what was approved for an address; why it cannot, or nothing
     send_again: Callable[[Ledger, str, str], None]  # an ambiguous delivery, with a reason
     address_of: Callable[[str], str | None]  # Entra's object id -> the person's address, by the directory
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from distributor.errors import Error, RequestDenied
-from distributor.model.certificates import Locator, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import INCIDENT_RECORDED, Locator, ParsedIdentities, SourceMaterial
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Person, key_of
@@ -52,10 +52,11 @@ def _generation(delivery: Delivery) -> int:
     return delivery.generation
 
 
-def _good(delivery: Delivery, now: datetime, revoked: Container[object]) -> Delivery:
-    if delivery.certificate_sha256 in revoked:
+def _good(delivery: Delivery, now: datetime, revoked: Mapping[str, str]) -> Delivery:
+    if (reason := revoked.get(delivery.certificate_sha256)) is not None:
+        what = reason if reason.startswith(INCIDENT_RECORDED) else "the certificate was revoked"
         hint = "get a new certificate and run `distributor plan`"
-        raise RequestDenied("the certificate was revoked, and there is no newer one", where=delivery.address, hint=hint)
+        raise RequestDenied(f"{what}, and there is no newer one", where=delivery.address, hint=hint)
     if delivery.certificate_not_after <= now:
         message = f"the certificate expired on {delivery.certificate_not_after:%Y-%m-%d}, and there is no newer one"
         raise RequestDenied(message, where=delivery.address, hint="get a new certificate and run `distributor plan`")

@@ -49,5 +49,5 @@ def upgrade() -> None:
         Column("data", TEXT, nullable=False),
     )
     op.create_index("event_of_incident", "event", ["delivery"], sqlite_where=INCIDENT, postgresql_where=INCIDENT)
-    op.create_index("event_of_outcome", "event", ["event", "at"], sqlite_where=OUTCOME, postgresql_where=OUTCOME)
+    op.create_index("event_of_outcome", "event", [text("substr(at, 1, 10)"), "event"], sqlite_where=OUTCOME, postgresql_where=OUTCOME)
     op.create_index("person_by_name", "person", [text("lower(name)")])

@@ -1,0 +1,125 @@
+"""Requests for another copy: found by their id, asked for by a policy, and fulfilled by a new generation once they are approved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from distributor.errors import InvalidInput, RequestDenied
+from distributor.model.certificates import ParsedIdentities, SourceMaterial
+from distributor.model.delivery import Delivery, DeliveryFilter
+from distributor.model.issues import WorkerFailure
+from distributor.model.people import key_of
+from distributor.model.ports import Ledger, WorkerPool
+from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimits
+from distributor.model.states import ID_PREFIX, State
+from distributor.workflows.resend import Places, renew
+
+IsMember = Callable[[str], bool]  # whether the directory still has the person with this address
+POLICY = "policy"  # who decides what nobody decided
+GONE = "the person is no longer in the directory"
+SIGNS_ONLY = "this certificate only signs: have a new one issued instead of sending the key again"
+_LOST = frozenset({State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # nobody has the message of such a generation, nor will
+
+
+@dataclass(frozen=True, slots=True)
+class Fulfilled:
+    """The new generation of an approved request."""
+
+    request: CopyRequest
+    delivery: Delivery
+    signs_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unfulfilled:
+    """An approved request without a new generation, and why; denied where the person is gone, else tried again later."""
+
+    request: CopyRequest
+    reason: str
+    hint: str | None = None
+
+
+def find(ledger: Ledger, text: str) -> CopyRequest:
+    """The request whose id begins so. Raises RequestDenied."""
+    beginning = text.strip().upper().removeprefix(REQUEST_PREFIX.upper())
+    found = [request for request in ledger.requests() if request.id.removeprefix(REQUEST_PREFIX).startswith(beginning)] if beginning else []
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise RequestDenied("no such request", where=text, hint="`distributor requests` lists them")
+    raise RequestDenied(f"{len(found)} requests begin so", where=text, hint="write more of the id; `distributor requests` lists them")
+
+
+def ask(  # noqa: PLR0913  a request and the policy for it
+    ledger: Ledger, delivery: str, reason: str, limits: RequestLimits, *, automatic: bool = False, is_member: IsMember | None = None
+) -> CopyRequest:
+    """Record a request; `automatic`: approved at once. That of a person who is gone from the directory is recorded and denied.
+
+    Raises RequestDenied beyond the limits.
+    """
+    known = ledger.delivery(delivery)
+    gone = is_member is not None and known is not None and not is_member(known.address)
+    request = ledger.ask(delivery, reason, limits=limits, approve=automatic and not gone)
+    return ledger.acting_as(POLICY).decide(request.id, GONE, approve=False) if gone else request
+
+
+def fulfil(
+    ledger: Ledger,
+    request: CopyRequest,
+    places: Places,
+    pool: WorkerPool[SourceMaterial, ParsedIdentities],
+    is_member: IsMember | None = None,
+) -> Fulfilled | Unfulfilled:
+    """Plan the new generation of an approved request; its password is a new one, and the old one is destroyed.
+
+    May be repeated: a generation that was planned since the request was made is taken for it, also where this process did not plan it.
+    """
+    if is_member is not None and not is_member(request.address):
+        return Unfulfilled(ledger.acting_as(POLICY).decide(request.id, GONE, approve=False), GONE)
+    newest = _newest(ledger, request)
+    if (since := _planned_since(newest, request)) is not None:
+        return _record(ledger, request, since, signs_only=False)
+    watching = _UsageReader(pool, newest.certificate_sha256)
+    try:
+        new = renew(ledger, newest, request.reason, places, watching)
+    except (RequestDenied, InvalidInput) as error:
+        if (since := _planned_since(_newest(ledger, request), request)) is not None:  # by another process at the same time
+            return _record(ledger, request, since, signs_only=False)
+        return Unfulfilled(request, str(error), error.hint)
+    return _record(ledger, request, new, signs_only="encrypt" not in watching.usages)
+
+
+def _newest(ledger: Ledger, request: CopyRequest) -> Delivery:
+    """The newest generation of the certificate that was asked about."""
+    theirs = list(ledger.deliveries(DeliveryFilter(addresses=frozenset({key_of(request.address)}))))
+    asked = next(delivery for delivery in theirs if delivery.id == request.delivery)
+    return max((each for each in theirs if each.certificate_sha256 == asked.certificate_sha256), key=lambda each: each.generation)
+
+
+def _planned_since(newest: Delivery, request: CopyRequest) -> Delivery | None:
+    """Ids of deliveries and requests come from one clock, and grow with it."""
+    later = newest.id.removeprefix(ID_PREFIX) > request.id.removeprefix(REQUEST_PREFIX)
+    return newest if later and newest.id != request.delivery and newest.state not in _LOST else None
+
+
+def _record(ledger: Ledger, request: CopyRequest, new: Delivery, *, signs_only: bool) -> Fulfilled:
+    with suppress(RequestDenied):  # another process recorded it first
+        ledger.planned(request.id, new.id)
+    return Fulfilled(find(ledger, request.id), new, signs_only)
+
+
+@dataclass(slots=True)
+class _UsageReader:
+    """A pool that notes what one certificate is for, which the ledger does not keep."""
+
+    pool: WorkerPool[SourceMaterial, ParsedIdentities]
+    sha256: str
+    usages: set[str] = field(default_factory=set)
+
+    def map(self, jobs: Iterable[SourceMaterial]) -> Iterator[tuple[SourceMaterial, ParsedIdentities | WorkerFailure]]:
+        for job, opened in self.pool.map(jobs):
+            if not isinstance(opened, WorkerFailure):
+                self.usages.update(*(each.facts.usages for each in opened.identities if each.facts.sha256 == self.sha256))
+            yield job, opened
