@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import time
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,7 @@ SIGNING = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384
 _ENTRA = re.compile(r"https://[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/v2\.0")
 _CODE = re.compile(r"[a-z_]{1,40}")
 _WHERE = "portal.authority"
+_WARNINGS = threading.Lock()  # filters of warnings belong to the whole process
 
 
 class OpenIdProvider:
@@ -67,7 +69,10 @@ class OpenIdProvider:
         more: dict[str, Any] = {"max_age": FRESH} if fresh else {}
         if fresh and _ENTRA.fullmatch(str(self.metadata()["issuer"])):
             more["claims"] = '{"id_token":{"auth_time":{"essential":true}}}'  # Entra leaves it out unless it is asked for
-        flow: dict[str, Any] = client.initiate_auth_code_flow(["openid", "profile", "email"], redirect_uri, **more)
+        with _WARNINGS, warnings.catch_warnings():
+            # msal advises response_mode=form_post, a POST from another site: a browser sends no SameSite=Lax cookie with it
+            warnings.simplefilter("ignore", UserWarning)
+            flow: dict[str, Any] = client.initiate_auth_code_flow(["openid", "profile", "email"], redirect_uri=redirect_uri, **more)
         return str(flow.pop("auth_uri")), flow
 
     def finish(self, flow: dict[str, Any], answer: Mapping[str, str]) -> SignedIn:
