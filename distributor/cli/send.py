@@ -68,10 +68,10 @@ def send(
     with delivery.packing_pool(settings) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
         if plan is not None and ledger.plan_inputs(plan) is None:
             raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
-        _tell_not_due(ledger, to or (), early=now)
         warn_clock_ahead(ledger)
         _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
         unplanned = plan_approved(settings, ledger, scope.addresses) if plan is None and dry_run is None else 0
+        _tell_not_due(ledger, to or (), early=now)
         if dry_run is not None:
             return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)

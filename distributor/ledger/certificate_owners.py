@@ -215,8 +215,13 @@ def exposed(connection: Connection, certificates: Iterable[str]) -> dict[str, st
             first[name] = min(first.get(name, at), at)
     if not first:
         return {}
-    found = {sha256: first.get(sha256) or first.get(key) for sha256, key in engine.rows_of(connection, _keys_of, sorted(set(certificates)))}
-    return {sha256: f"{INCIDENT_RECORDED}{at[:10]}" for sha256, at in found.items() if at is not None}
+    found: dict[str, str] = {}
+    for sha256, key in engine.rows_of(connection, _keys_of, sorted(set(certificates))):
+        if sha256 in first:
+            found[sha256] = f"{INCIDENT_RECORDED}{first[sha256][:10]}"
+        elif key in first:
+            found[sha256] = f"{INCIDENT_RECORDED}{first[key][:10]} for another certificate with the same key"
+    return found
 
 
 def unusable(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:

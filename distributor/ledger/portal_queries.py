@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 
-from sqlalchemy import ColumnElement, Connection, func, literal, literal_column, select
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 
 from distributor.errors import RequestDenied
 from distributor.ledger import transitions
@@ -14,6 +14,7 @@ from distributor.ledger.resolution import PERSONAL
 from distributor.ledger.tables import DAY, IS_OUTCOME, delivery, event, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
 from distributor.model.delivery import Delivery
+from distributor.model.people import key_of
 from distributor.model.requests import DayCount
 from distributor.model.states import State
 
@@ -33,8 +34,8 @@ def search(connection: Connection, text: str, limit: int) -> list[tuple[str, str
     found: dict[str, tuple[str, str]] = {}
     for column in (person.c.key, func.lower(person.c.name)) if text else (person.c.key,):
         for beginning in _spellings(text):
-            lowest = func.lower(literal(beginning))
-            asked = select(person.c.key, person.c.address, person.c.name).where(column >= lowest, column < lowest.concat(LAST))
+            lowest = key_of(beginning)
+            asked = select(person.c.key, person.c.address, person.c.name).where(column >= lowest, column < lowest + LAST)
             found |= {key: (address, name) for key, address, name in connection.execute(asked.order_by(person.c.key).limit(limit))}
     return [found[key] for key in sorted(found)[:limit]]
 

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 from distributor.errors import RequestDenied
 from distributor.ledger import open_ledger
 from distributor.model.delivery import AttemptResult, Claim, Delivery, ExistingDelivery, LeaseHolder, RecordIntent
+from distributor.model.requests import RequestLimits, RequestState
 from distributor.model.states import EDGES, RECEIVED, PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, Clock, draft, packed
 
@@ -36,6 +37,7 @@ OWNERS = [LeaseHolder(f"worker-{number}", "host", number, number) for number in 
 S = State
 PICKS = st.integers(0, 100)
 UNSENT_ENDS = [S.DEFERRED, S.REJECTED, S.QUEUED]
+MANY = RequestLimits(daily=1000, monthly=1000)
 HELD_BACK = {S.PLANNED, S.QUEUED, S.DEFERRED}
 
 
@@ -86,6 +88,8 @@ class Machine(RuleBasedStateMachine):
         self.ledger.begin_plan("plan-1", {})
         self.model: dict[str, Expected] = {}
         self.server: Counter[str] = Counter()
+        self.exposed: set[tuple[str, str]] = set()
+        self.asked: dict[str, tuple[tuple[str, str], RequestState]] = {}
         for name in "abcd":
             self.plan(name, "first")
         self.pack(OWNERS[0], 3, timedelta(days=1), store=True)
@@ -131,7 +135,7 @@ class Machine(RuleBasedStateMachine):
     def pack(self, owner: LeaseHolder, limit: int, expires: timedelta | None, *, store: bool) -> None:
         free = [i for i, e in self.model.items() if e.state is S.PLANNED and (e.until is None or e.until <= self.clock.now)]
         taken = [lent.id for lent in self.ledger.lease(owner, limit, LEASE, EVERYTHING)]
-        assert taken == sorted(free)[:limit]
+        assert taken == self._taken_back(free, limit)
         for id_ in taken:
             self.model[id_].owner, self.model[id_].until = owner.id, self.clock.now + LEASE
         if store:
@@ -149,7 +153,7 @@ class Machine(RuleBasedStateMachine):
     def claim(self, owner: LeaseHolder, limit: int, *, early: bool) -> list[Held]:
         due = [i for i, e in self.model.items() if e.state is S.QUEUED or (e.state is S.DEFERRED and (early or self._due(e)))]
         found = self.ledger.claim(owner, limit, LEASE, EVERYTHING, early=early)
-        assert [claim.id for claim in found] == sorted(due)[:limit]
+        assert [claim.id for claim in found] == self._taken_back(due, limit)
         for claim in found:
             expected = self.model[claim.id]
             expected.state, expected.attempt = S.CLAIMED, expected.attempt + 1
@@ -256,7 +260,7 @@ class Machine(RuleBasedStateMachine):
         id_ = self.one_of(pick)
         expected = self.model[id_]
         state = S.QUEUED if again else S.ACCEPTED
-        replaced = again and expected.password is PasswordState.DESTROYED  # nobody could open it
+        replaced = again and (expected.password is PasswordState.DESTROYED or self.is_exposed(expected))  # nobody could open it
         if expected.state is not S.AMBIGUOUS or replaced:
             with pytest.raises(RequestDenied):
                 self.ledger.resolve(id_, state, {"reason": "a word"})
@@ -273,7 +277,7 @@ class Machine(RuleBasedStateMachine):
     def withdraw_one(self, pick: int) -> None:
         id_ = self.one_of(pick)
         expected = self.model[id_]
-        unclear = expected.state is S.AMBIGUOUS and expected.password is not PasswordState.DESTROYED
+        unclear = expected.state is S.AMBIGUOUS and expected.password is not PasswordState.DESTROYED and not self.is_exposed(expected)
         if unclear or S.WITHDRAWN not in EDGES[expected.state]:
             with pytest.raises(RequestDenied):
                 self.ledger.withdraw(id_, "regret")
@@ -299,7 +303,8 @@ class Machine(RuleBasedStateMachine):
         old = self.model[id_]
         last = max(e.generation for e in self.model.values() if (e.name, e.certificate) == (old.name, old.certificate))
         on_the_way = old.state in {S.CLAIMED, S.TRANSMITTING}
-        if last > old.generation or (on_the_way and old.until is not None and old.until > self.clock.now):
+        busy = on_the_way and old.until is not None and old.until > self.clock.now
+        if last > old.generation or busy or self.is_exposed(old):
             with pytest.raises(RequestDenied):
                 self.ledger.regenerate(id_, "lost")
             return
@@ -311,6 +316,78 @@ class Machine(RuleBasedStateMachine):
         self._destroyed(old)
         assert new.generation == old.generation + 1
         self.model[new.id] = Expected(old.name, old.certificate, new.generation)
+
+    @rule(pick=PICKS)
+    def incident(self, pick: int) -> None:
+        self.incident_one(pick)
+
+    def incident_one(self, pick: int) -> None:
+        name = self.model[self.one_of(pick)].name
+        found = {one.delivery: one for one in self.ledger.incident(f"{name}@example.org", "phone stolen")}
+        assert set(found) == {id_ for id_, e in self.model.items() if e.name == name}
+        for id_, exposed in found.items():
+            expected = self.model[id_]
+            self.exposed.add((name, expected.certificate))
+            held = expected.password in {PasswordState.HELD, PasswordState.READY, PasswordState.EXPIRED}
+            assert exposed.password_destroyed == held
+            self._destroyed(expected)
+            assert exposed.withdrawn == (expected.state in HELD_BACK | {S.CLAIMED})
+            if exposed.withdrawn:
+                self._withdrawn(expected)
+
+    def is_exposed(self, expected: Expected) -> bool:
+        """Whether an incident was recorded for its certificate, so that it must not leave any more."""
+        return (expected.name, expected.certificate) in self.exposed
+
+    def _taken_back(self, waiting: list[str], limit: int) -> list[str]:
+        """Which of the deliveries in this order go on: in parts of `limit`, exposed ones are withdrawn until a part has a good one."""
+        rest = sorted(waiting)
+        while part := rest[:limit]:
+            good = [id_ for id_ in part if not self.is_exposed(self.model[id_])]
+            for id_ in part:
+                if id_ not in good:
+                    self._withdrawn(self.model[id_])
+            if good:
+                return good
+            rest = rest[limit:]
+        return []
+
+    @rule(pick=PICKS)
+    def ask(self, pick: int) -> None:
+        self.ask_one(pick)
+
+    def ask_one(self, pick: int) -> None:
+        """Ask for another copy; an open request for the certificate is the same request."""
+        id_ = self.one_of(pick)
+        expected = self.model[id_]
+        pair = expected.name, expected.certificate
+        known = [r for r, (of, state) in self.asked.items() if of == pair and state is not RequestState.DENIED]
+        if self.is_exposed(expected) and not known:
+            with pytest.raises(RequestDenied):
+                self.ledger.ask(id_, "lost", limits=MANY)
+            return
+        request = self.ledger.ask(id_, "lost", limits=MANY)
+        assert not known or request.id in known
+        self.asked.setdefault(request.id, (pair, RequestState.OPEN))
+
+    @rule(pick=PICKS, approve=st.booleans())
+    def decide_request(self, pick: int, *, approve: bool) -> None:
+        self.decide_request_one(pick, approve=approve)
+
+    def decide_request_one(self, pick: int, *, approve: bool) -> None:
+        """Somebody else decides; an approved request that has no new generation may still be denied."""
+        if not self.asked:
+            return
+        id_ = sorted(self.asked)[pick % len(self.asked)]
+        pair, state = self.asked[id_]
+        other = self.ledger.acting_as("somebody else")
+        if state is RequestState.DENIED or (approve and (state is RequestState.APPROVED or pair in self.exposed)):
+            with pytest.raises(RequestDenied):
+                other.decide(id_, "", approve=approve)
+            return
+        after = RequestState.APPROVED if approve else RequestState.DENIED
+        assert other.decide(id_, "", approve=approve).state is after
+        self.asked[id_] = pair, after
 
     @rule(pick=PICKS)
     def reveal(self, pick: int) -> None:

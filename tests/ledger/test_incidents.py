@@ -144,6 +144,24 @@ def test_what_was_planned_again_with_the_same_certificate_is_withdrawn_and_a_new
     assert [task.id for task in world.ledger.lease(ME, 9, LEASE, EVERYTHING)] == [new]
 
 
+def test_a_new_certificate_with_the_same_key_is_withdrawn_too(world: World) -> None:
+    world.plan("anna")
+    (new,) = plan(world, "second")
+    world.sql("UPDATE certificate SET key_sha256 = 'the same'")  # what a plan reads from real certificates
+    world.spoiled = True
+    world.ledger.withdraw(new, "to be planned again")
+    world.ledger.incident("anna@example.org", "phone stolen")
+    assert set(world.ledger.revoked([draft("anna").facts.sha256, draft("anna", certificate="third").facts.sha256])) == {
+        draft("anna").facts.sha256
+    }
+    (third,) = plan(world, "third")
+    world.sql("UPDATE certificate SET key_sha256 = 'the same'")
+    assert world.ledger.lease(ME, 9, LEASE, EVERYTHING) == []
+    assert world.state(third) is State.WITHDRAWN
+    (taken,) = world.ledger.taken_back()
+    assert taken.reason == "an incident was recorded on 2026-11-24 for another certificate with the same key"
+
+
 def test_a_status_names_the_incident(world: World) -> None:
     world.accepted()
     world.ledger.incident("anna@example.org", "phone stolen")

@@ -48,7 +48,7 @@ class Walk:
     def step(self) -> None:  # noqa: C901, PLR0912  one case a kind of step
         machine, dice = self.machine, self.dice
         owner, pick, coin = dice.choice(OWNERS), dice.randrange(100), dice.random() < 0.5
-        match dice.choices(range(14), [3, 4, 6, 8, 6, 1, 2, 3, 3, 2, 1, 1, 2, 1])[0]:
+        match dice.choices(range(17), [3, 4, 6, 8, 6, 1, 2, 3, 3, 2, 1, 1, 2, 1, 0.3, 1, 1])[0]:
             case 0:
                 machine.plan(f"p{pick}", dice.choice(["first", "second"]))
             case 1:
@@ -79,6 +79,12 @@ class Walk:
                 machine.expire_all()
             case 13:
                 machine.reopen()
+            case 14:
+                machine.incident_one(pick)
+            case 15:
+                machine.ask_one(pick)
+            case 16:
+                machine.decide_request_one(pick, approve=coin)
             case _:
                 pass
 
