@@ -34,9 +34,10 @@ LIFETIME = 6 * 3600.0  # seconds that the provider's metadata and keys are kept
 BETWEEN = 60.0  # seconds between two downloads of the keys because of an unknown key id
 SKEW = 120  # seconds that clocks may differ
 FRESH = 300  # seconds since the person last proved who it is, after which a secret is not shown (ASVS 6.8.4)
+SESSION = 8 * 3600  # seconds that a session of the portal lasts at most
 MOST_GROUPS = 1000  # of a person that are looked at
 SIGNING = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")  # never HMAC, never "none"
-_ENTRA = re.compile(r"https://[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/v2\.0")
+_ENTRA = re.compile(r"https?://[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/v2\.0")
 _CODE = re.compile(r"[a-z_]{1,40}")
 _WHERE = "portal.authority"
 _WARNINGS = threading.Lock()  # filters of warnings belong to the whole process
@@ -66,9 +67,10 @@ class OpenIdProvider:
     def start(self, redirect_uri: str, *, fresh: bool) -> tuple[str, dict[str, Any]]:
         """The provider's URL to send a person to, and what `finish` needs later; `fresh`: signed in within the last five minutes."""
         client = self._client()
-        more: dict[str, Any] = {"max_age": FRESH} if fresh else {}
-        if fresh and _ENTRA.fullmatch(str(self.metadata()["issuer"])):
-            more["claims"] = '{"id_token":{"auth_time":{"essential":true}}}'  # Entra leaves it out unless it is asked for
+        entra = _ENTRA.fullmatch(str(self.metadata()["issuer"]))
+        more: dict[str, Any] = {"max_age": FRESH if fresh else SESSION} if fresh or not entra else {}  # with it, providers send auth_time
+        if entra:  # which leaves auth_time out unless it is asked for, or an optional claim of the app registration
+            more["claims"] = '{"id_token":{"auth_time":{"essential":true}}}'
         with _WARNINGS, warnings.catch_warnings():
             # msal advises response_mode=form_post, a POST from another site: a browser sends no SameSite=Lax cookie with it
             warnings.simplefilter("ignore", UserWarning)

@@ -134,7 +134,7 @@ def _static_files(folder: Path, organisation: Organisation) -> tuple[dict[str, S
 
 def colours(colour: str) -> str:
     """The organisation's colour as CSS properties, changed as far as it must be to be read as text (WCAG 1.4.3: a contrast of 4.5)."""
-    light, dark = _readable(colour, "#ffffff", darker=True), _readable(colour, "#14171a", darker=False)
+    light, dark = _readable(colour, "#ffffff", darker=True), _readable(colour, "#1d2126", darker=False)
     rules = f":root{{--brand:{colour};--on-brand:{on(colour)};--accent:{light};--on-accent:{on(light)}}}"
     return f"{rules}\n@media (prefers-color-scheme:dark){{:root{{--accent:{dark};--on-accent:{on(dark)}}}}}\n"
 

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import uvicorn
@@ -26,10 +27,14 @@ from distributor.model.ports import Ledger
 from distributor.portal.app import compose, create_app
 from distributor.portal.sessions import SessionStore
 from distributor.portal.visit import Portal
+from tests import needs
 from tests.authority import Authority
 from tests.portal import openid
 from tests.portal.visitor import Visitor
 from tests.workspace import Workspace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ACCOUNTS: openid.Accounts = {
     "u-alice": {"email": "alice@example.org", "email_verified": True, "name": "Alice Example"},
@@ -181,3 +186,17 @@ def served(kit: Kit, caplog: pytest.LogCaptureFixture) -> Served:
     """The portal, with people, helpdesk, administrator and auditor."""
     caplog.set_level(logging.INFO, "distributor.portal")
     return kit.served()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A real Chromium, the one of this machine."""
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415  few tests need it
+    except ImportError:
+        needs.lacking("the Python package playwright")
+    path = needs.require("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
