@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import shutil
 import socket
 import threading
@@ -107,6 +108,36 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> 
     return folder, state
 
 
+@dataclass(frozen=True)
+class Providers:
+    """The port of every portal of this process, and the providers that know it, each started when it is asked for first."""
+
+    folder: Path
+    port: int
+    ends: ExitStack
+    running: dict[bool, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The portal's."""
+        return f"http://localhost:{self.port}"
+
+    def issuer(self, *, entra: bool) -> str:
+        """The provider, or the one that is like Entra."""
+        if entra not in self.running:
+            made = openid.provider(self.folder, ENTRA if entra else ACCOUNTS, f"{self.url}/signed-in", entra=entra)
+            self.running[entra] = self.ends.enter_context(made).issuer
+        return self.running[entra]
+
+
+@pytest.fixture(scope="session")
+def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Providers]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with ExitStack() as ends:
+        yield Providers(tmp_path_factory.mktemp("providers"), port, ends)
+
+
 @dataclass
 class Kit:
     """Makes portals on copies of the prepared workspace."""
@@ -114,6 +145,7 @@ class Kit:
     place: Path
     prepared: tuple[Path, Path]
     authority: Authority
+    providers: Providers
     ends: ExitStack
 
     def workspace(self) -> Workspace:
@@ -127,14 +159,15 @@ class Kit:
         shutil.rmtree(self.prepared[0])
         shutil.copytree(self.place / "kept", self.prepared[0], symlinks=True)
 
-    def served(self, *, more: str = "", entra: bool = False, accounts: openid.Accounts | None = None) -> Served:
-        """A portal; `more`: further lines of [portal]."""
+    def served(self, *, more: str = "", entra: bool = False, issuer: str = "", identity: bool = True) -> Served:
+        """A portal; `more`: further lines of [portal]; without `identity`, this host cannot open passwords."""
         workspace = self.workspace()
-        listener = self.ends.enter_context(socket.create_server(("127.0.0.1", 0), backlog=512))
-        url = f"http://localhost:{listener.getsockname()[1]}"
-        known = accounts or (ENTRA if entra else ACCOUNTS)
-        issuer = self.ends.enter_context(openid.provider(self.place, known, f"{url}/signed-in", entra=entra)).issuer
+        listener = self.ends.enter_context(socket.create_server(("127.0.0.1", self.providers.port), backlog=512))
+        url, issuer = self.providers.url, issuer or self.providers.issuer(entra=entra)
         write_portal(workspace.folder, url, issuer, more)
+        if not identity:
+            config = workspace.folder / "distributor.toml"
+            config.write_text(re.sub(r"(?m)^identity = .*$", "", config.read_text(encoding="utf-8")), encoding="utf-8")
         settings = bootstrap.settings(workspace.folder / "distributor.toml")
         ledger = self.ends.enter_context(bootstrap.open_for_writing(settings, sends=True))
         clock = Clock()
@@ -172,13 +205,14 @@ def serving(portal: Portal, listener: socket.socket) -> Iterator[None]:
 
 
 @pytest.fixture
-def kit(tmp_path: Path, prepared: tuple[Path, Path], authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
-    openid.installed()
+def kit(
+    tmp_path: Path, prepared: tuple[Path, Path], authority: Authority, providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Kit]:
     state = tmp_path / "state"
     shutil.copytree(prepared[1], state)
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
     with ExitStack() as ends:
-        yield Kit(tmp_path, prepared, authority, ends)
+        yield Kit(tmp_path, prepared, authority, providers, ends)
 
 
 @pytest.fixture
