@@ -84,10 +84,10 @@ class OpenIdProvider:
         session = RecordingSession()
         try:
             result = self._client(session).obtain_token_by_auth_code_flow(flow, dict(answer))
-        except (ValueError, RuntimeError):  # msal's, whose texts name the token's claims
-            raise SignInRefused("state, nonce or auth_time do not match, or the response is not JSON") from None
         except OSError as error:  # requests' errors are
             raise self._unreachable(error) from None
+        except Exception:  # noqa: BLE001  msal's, whose texts name claims, and any that a malformed response causes in msal
+            raise SignInRefused("state, nonce or auth_time do not match, or the response is malformed") from None
         finally:
             session.close()
         token = result.get("id_token")
@@ -95,7 +95,7 @@ class OpenIdProvider:
             raise SignInRefused(f"no ID token: {_error_code(result)}")
         claims = self._verified(token, metadata, flow)
         if "email" not in claims or "groups" not in claims:
-            claims = {**self._user_info(metadata, claims, result.get("access_token")), **claims}
+            claims |= self._user_info(metadata, claims, result.get("access_token"))
         return _signed_in(claims)
 
     def _check_response(self, metadata: Mapping[str, Any], flow: Mapping[str, Any], answer: Mapping[str, str]) -> None:
@@ -166,7 +166,12 @@ class OpenIdProvider:
         if not isinstance(url, str) or not isinstance(access, str) or _ENTRA.fullmatch(str(claims["iss"])):
             return {}
         found = self._get(url, access)
-        return {name: found[name] for name in _FROM_USER_INFO if name in found} if found.get("sub") == claims["sub"] else {}
+        if found.get("sub") != claims["sub"]:
+            return {}
+        more = {name: found[name] for name in {"groups", "name"} - claims.keys() if name in found}
+        if "email" not in claims:  # both or neither: one source must not vouch for the address of the other
+            more |= {"email": found.get("email"), "email_verified": found.get("email_verified")}
+        return more
 
     # --- the provider's documents ----------------------------------------------------------------------------------
 
@@ -234,7 +239,6 @@ class OpenIdProvider:
 
 
 _CHECK = "check `portal.authority`, and any proxy in between"
-_FROM_USER_INFO = ("email", "email_verified", "groups", "name")
 
 
 def _signed_in(claims: Mapping[str, Any]) -> SignedIn:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 ACCOUNTS: openid.Accounts = {
     "u-alice": {"email": "alice@example.org", "email_verified": True, "name": "Alice Example"},
     "u-bob": {"email": "bob@example.org", "email_verified": True, "name": "Bob Example"},
+    "u-bob-2": {"email": "bob@example.org", "email_verified": True, "name": "Bob again"},
     "u-carol": {"email": "carol@example.org", "email_verified": True, "name": "Carol Example"},
     "u-unverified": {"email": "bob@example.org", "email_verified": False, "name": "Mallory"},
     "u-admin": {"name": "Ada Admin", "groups": ["g-admins"]},
