@@ -118,26 +118,22 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
-
-        async def answer(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = with_headers(message["headers"])
-            await send(message)
-
+        began = time.perf_counter()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         visitor = self._address(scope, headers)
-        try:
-            refusal = await self._read(scope, headers, receive)
-            if refusal is None:
-                scope.setdefault("state", {}).update(visitor=visitor, headers=headers)
-            await (refusal or self._app)(scope, receive, answer)
-        finally:
-            path = bytes(scope.get("raw_path") or b"/").partition(b"?")[0].decode("ascii", "replace")[:200]
-            taken = (time.perf_counter() - began) * 1000
-            log.info("%s %s %d %.0f ms from %s", scope["method"], path, status, taken, visitor)
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = with_headers(message["headers"])
+                path = bytes(scope.get("raw_path") or b"/").partition(b"?")[0].decode("ascii", "replace")[:200]
+                taken = (time.perf_counter() - began) * 1000
+                log.info("%s %s %d %.0f ms from %s", scope["method"], path, message["status"], taken, visitor)
+            await send(message)
+
+        refusal = await self._read(scope, headers, receive)
+        if refusal is None:
+            scope.setdefault("state", {}).update(visitor=visitor, headers=headers)
+        await (refusal or self._app)(scope, receive, answer)
 
     def _address(self, scope: Scope, headers: Mapping[str, str]) -> str:
         """The visitor's address. Of X-Forwarded-For the last entry counts: the proxy in front wrote it."""

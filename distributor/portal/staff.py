@@ -198,11 +198,7 @@ def helpdesk_person(portal: Portal, visit: Visit) -> Response:
 def _caller(portal: Portal, visit: Visit, address: str, *, missing: str = "", fault: str = "") -> Response:
     found = _deliveries(portal, address)
     ready = [d for d in found if d.password_state is PasswordState.READY and d.password_channel == CHANNEL]
-    why = (
-        "No password is ready to be shown."
-        if portal.actions.vault
-        else "This portal cannot open passwords: use `distributor password reveal`."
-    )
+    why = "No password is ready." if portal.actions.vault else "This portal opens no passwords: use `distributor password reveal`."
     return show(
         portal,
         visit,

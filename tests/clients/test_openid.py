@@ -75,8 +75,9 @@ class Hostile:
     def answer(self, path: str) -> tuple[int, Any]:
         root = self.issuer
         if path.endswith("/.well-known/openid-configuration"):
-            right = {"issuer": root, "authorization_endpoint": f"{root}/auth", "token_endpoint": f"{root}/token", "jwks_uri": f"{root}/jwks"}
-            return 200, {**right, "userinfo_endpoint": f"{root}/me", **self.metadata}
+            places = {"authorization_endpoint": "auth", "token_endpoint": "token", "jwks_uri": "jwks", "userinfo_endpoint": "me"}
+            right = {name: f"{root}/{place}" for name, place in places.items()}
+            return 200, {"issuer": root, **right, **self.metadata}
         if path.endswith("/jwks"):
             return 200, {"keys": [jwk(number) for number in self.keys]}
         if path.endswith("/me"):
@@ -289,7 +290,8 @@ def test_a_verified_address_and_an_unverified_one_are_not_mixed(hostile: Hostile
 
 def test_an_account_of_entra_is_known_by_its_object_id_and_its_mail_is_not_used(entra: Hostile) -> None:
     client = opened(entra)
-    entra.claims = {"oid": "o-1", "tid": TENANT, "email": "bob@example.org", "email_verified": True, "preferred_username": "bob@example.org"}
+    mail = {"email": "bob@example.org", "email_verified": True, "preferred_username": "bob@example.org"}
+    entra.claims = {"oid": "o-1", "tid": TENANT, **mail}
     found = client.finish(*begin(entra, client))
     assert (found.account.subject, found.entra, found.email) == ("o-1", True, "")
 

@@ -48,7 +48,12 @@ ACCOUNTS: openid.Accounts = {
     "u-audit": {"name": "Aud Itor"},
 }
 ENTRA: openid.Accounts = {
-    "sub-1": {"oid": "0a1b2c3d-0000-4000-8000-00000000a11c", "tid": openid.TENANT, "preferred_username": "bob@example.org", "name": "Alice"},
+    "sub-1": {
+        "oid": "0a1b2c3d-0000-4000-8000-00000000a11c",
+        "tid": openid.TENANT,
+        "preferred_username": "bob@example.org",
+        "name": "Alice",
+    },
     "sub-2": {"oid": "0a1b2c3d-0000-4000-8000-000000000b0b", "tid": "another-tenant", "name": "Bob"},
     "sub-3": {
         "oid": "0a1b2c3d-0000-4000-8000-0000000000aa",
@@ -66,7 +71,7 @@ $ distributor init >/dev/null 2>&1
 $ distributor plan certificates --roster people.csv >/dev/null 2>&1
 $ distributor send --yes >/dev/null 2>&1
 """
-ROLES = 'administrators = ["g-admins"]\nhelpdesk = ["g-helpdesk"]\nauditors = ["u-audit"]\n'
+ROLES = 'helpdesk = ["g-helpdesk"]\nauditors = ["u-audit"]\n'
 
 
 @dataclass
@@ -160,15 +165,24 @@ class Kit:
         shutil.rmtree(self.prepared[0])
         shutil.copytree(self.place / "kept", self.prepared[0], symlinks=True)
 
-    def served(self, *, more: str = "", entra: bool = False, issuer: str = "", identity: bool = True) -> Served:
-        """A portal; `more`: further lines of [portal]; without `identity`, this host cannot open passwords."""
+    def served(  # noqa: PLR0913  what portals differ in
+        self,
+        *,
+        more: str = "",
+        organisation: str = "",
+        entra: bool = False,
+        issuer: str = "",
+        identity: bool = True,
+        administrators: str = '["g-admins"]',
+    ) -> Served:
+        """A portal; further lines of [portal] and [organisation]; without `identity`, this host cannot open passwords."""
         workspace = self.workspace()
         listener = self.ends.enter_context(socket.create_server(("127.0.0.1", self.providers.port), backlog=512))
         url, issuer = self.providers.url, issuer or self.providers.issuer(entra=entra)
-        write_portal(workspace.folder, url, issuer, more)
-        if not identity:
-            config = workspace.folder / "distributor.toml"
-            config.write_text(re.sub(r"(?m)^identity = .*$", "", config.read_text(encoding="utf-8")), encoding="utf-8")
+        write_portal(workspace.folder, url, issuer, f"administrators = {administrators}\n{more}")
+        config = workspace.folder / "distributor.toml"
+        text = config.read_text(encoding="utf-8").replace("[organisation]\n", f"[organisation]\n{organisation}\n")
+        config.write_text(text if identity else re.sub(r"(?m)^identity = .*$", "", text), encoding="utf-8")
         settings = bootstrap.settings(workspace.folder / "distributor.toml")
         ledger = self.ends.enter_context(bootstrap.open_for_writing(settings, sends=True))
         clock = Clock()

@@ -58,7 +58,9 @@ def test_a_second_account_with_the_same_address_gets_nothing(served: Served) -> 
     assert BOB not in page.text
 
 
-@pytest.mark.parametrize("changed", [{"state": "x"}, {"state": ""}, {"code": "x"}, {"code": ""}, {"iss": "https://evil.example"}, {"iss": ""}])
+@pytest.mark.parametrize(
+    "changed", [{"state": "x"}, {"state": ""}, {"code": "x"}, {"code": ""}, {"iss": "https://evil.example"}, {"iss": ""}]
+)
 def test_an_answer_that_was_tampered_with_is_refused(served: Served, changed: dict[str, str]) -> None:
     visitor = served.visitor()
     place = callback(visitor, "u-alice")
@@ -86,7 +88,16 @@ def test_a_scanner_that_asks_for_the_answers_head_does_not_use_it_up(served: Ser
 
 
 @pytest.mark.parametrize(
-    "target", ["//evil.example", "https://evil.example/", "/\\evil.example", "/%2f/evil.example", "javascript:alert(1)", "/a?next=//evil.example", ""]
+    "target",
+    [
+        "//evil.example",
+        "https://evil.example/",
+        "/\\evil.example",
+        "/%2f/evil.example",
+        "javascript:alert(1)",
+        "/a?next=//evil.example",
+        "",
+    ],
 )
 def test_nobody_is_led_elsewhere_after_signing_in(served: Served, target: str) -> None:
     visitor = served.visitor()

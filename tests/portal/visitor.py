@@ -92,7 +92,7 @@ class Visitor:
         self.agent, self.language = agent, language
         self.cookies: dict[str, dict[str, str]] = {}  # by host
 
-    def request(  # noqa: PLR0913
+    def request(
         self, method: str, url: str, fields: dict[str, str] | None = None, headers: dict[str, str] | None = None, *, follow: bool = True
     ) -> Answer:
         """One request, and those to which it is redirected."""
@@ -116,9 +116,11 @@ class Visitor:
         if fields is not None:
             body = urlencode(fields)
             same = url.startswith(self.portal)
-            given |= {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin", "Origin": "null"} if same else {
-                "Content-Type": "application/x-www-form-urlencoded"
-            }
+            given |= (
+                {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin", "Origin": "null"}
+                if same
+                else {"Content-Type": "application/x-www-form-urlencoded"}
+            )
         connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
