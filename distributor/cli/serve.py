@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,5 +88,6 @@ def _run(settings: Settings, listener: socket.socket) -> None:
             timeout_keep_alive=KEEP_ALIVE,
             ws="none",
         )
+        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has stopped; the ledger is still open then
         uvicorn.Server(config).run(sockets=[listener])
         stderr_line("stopped")
