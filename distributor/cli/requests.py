@@ -126,7 +126,7 @@ def plan_approved(settings: Settings, ledger: Ledger, addresses: Collection[str]
 
 
 def _tell(each: Fulfilled | Unfulfilled) -> bool:
-    """Print what became of a request; whether it failed."""
+    """Print the result of a request; whether it could not be planned."""
     from distributor.workflows.requests import SIGNS_ONLY, Unfulfilled
 
     address = escape(each.request.address)

@@ -23,7 +23,6 @@ from distributor.cli.render import (
     time,
     wrapped,
 )
-from distributor.model.certificates import INCIDENT_RECORDED
 from distributor.model.states import RECEIVED, PasswordState, State
 
 if TYPE_CHECKING:
@@ -108,10 +107,17 @@ class OpenEnds:
         state, password = row[5], row[19]
         if state in REFUSED:
             self.refused.add((row[1], row[14], row[4]))
-        elif password in GONE and state in RECEIVED and not str(row[10]).startswith(INCIDENT_RECORDED):
+        elif password in GONE and state in RECEIVED and not _has_incident(row[10]):
             self.expired.add((row[1], row[14], row[4]))
         elif password == PasswordState.READY and state in RECEIVED:
             self.ready = True
+
+
+def _has_incident(said: str | None) -> bool:
+    """Whether an incident was recorded for the certificate, so that nothing is sent again."""
+    from distributor.model.certificates import INCIDENT_RECORDED
+
+    return said is not None and said.startswith(INCIDENT_RECORDED)
 
 
 def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> str | None:

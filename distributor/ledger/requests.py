@@ -99,7 +99,7 @@ def ask(tx: WriteTransaction, delivery_id: str, reason: str, limits: RequestLimi
     if waiting is not None:
         return _known(tx, waiting)
     _refuse_unusable(tx, row)
-    _refuse_beyond(tx, row["person"], limits)
+    _refuse_beyond(tx, row, limits)
     new = planning.new_id(tx, REQUEST_PREFIX)
     words = sanitize(reason)
     columns: dict[str, object] = {"id": new, "delivery": delivery_id, "state": RequestState.OPEN.value, "at": tx.now, "by": tx.by}
@@ -120,22 +120,22 @@ def _refuse_unusable(tx: WriteTransaction, row: transitions.Row) -> None:
         raise RequestDenied(why, where=row["id"], hint=certificate_owners.NEW_CERTIFICATE)
 
 
-def _refuse_beyond(tx: WriteTransaction, who: str, limits: RequestLimits) -> None:
+def _refuse_beyond(tx: WriteTransaction, row: transitions.Row, limits: RequestLimits) -> None:
     """Raise RequestDenied beyond the limits. The later time counts where both are reached."""
     midnight = tx.moment.replace(hour=0, minute=0, second=0, microsecond=0)
     since = midnight - timedelta(days=_MONTH - 1)
-    stamps = tx.connection.execute(_TIMES, {"person": who, "since": format_timestamp(min(since, tx.moment - _DAY))}).scalars()
+    stamps = tx.connection.execute(_TIMES, {"person": row["person"], "since": format_timestamp(min(since, tx.moment - _DAY))}).scalars()
     times = [parse_timestamp(at) for at in stamps if not was_ahead(at, tx.now, timedelta(0))]
     month = [at for at in times if at >= since]
     if len(month) >= limits.monthly:
         free = _of_limit(month, limits.monthly) + timedelta(days=_MONTH)
-        raise _beyond(limits.monthly, f"{_MONTH} days", f"{free:%Y-%m-%d}", free)
+        raise _beyond(row["id"], limits.monthly, f"{_MONTH} days", f"{free:%Y-%m-%d}", free)
     day = [at for at in times if at > tx.moment - _DAY]
     if len(day) >= limits.daily:
         last = _of_limit(day, limits.daily) + _DAY
         minute = last.replace(second=0, microsecond=0)
         free = minute if minute == last else minute + timedelta(minutes=1)
-        raise _beyond(limits.daily, "24 hours", f"{free:%Y-%m-%d %H:%M} UTC", free)
+        raise _beyond(row["id"], limits.daily, "24 hours", f"{free:%Y-%m-%d %H:%M} UTC", free)
 
 
 def _of_limit(times: Sequence[datetime], limit: int) -> datetime:
@@ -143,10 +143,11 @@ def _of_limit(times: Sequence[datetime], limit: int) -> datetime:
     return times[-limit] if limit else times[-1]
 
 
-def _beyond(limit: int, span: str, day: str, again: datetime) -> RequestLimitReached:
+def _beyond(where: str, limit: int, span: str, day: str, again: datetime) -> RequestLimitReached:
     what = "1 request" if limit == 1 else f"{limit} requests"
     return RequestLimitReached(
         f"the limit of {what} in {span} is reached; another is accepted from {day}",
+        where=where,
         hint="a helpdesk that is sure who asks can run `distributor resend`",
         again=again,
     )

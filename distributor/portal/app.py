@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -36,6 +36,8 @@ from distributor.portal.visit import Actions, Limited, NotHere, Page, Portal, Vi
 VISITOR = "__Host-visitor"  # the cookie that the forms of somebody who is not signed in belong to
 VISITOR_SECONDS = 24 * 3600
 TIDY_EVERY = 300.0  # seconds
+THREADS = 16  # that answer pages; the ledger serves them one after another
+PROVIDER_THREADS = 8  # apart, so that a provider that does not answer stops only sign-ins
 SLOW = 45.0  # seconds for a request whose handler waits for the provider
 PAGES = (*person.PAGES, *sign_in.PAGES, *staff.PAGES)
 _OF_PROVIDER = frozenset({"/sign-in", sign_in.CALLBACK})
@@ -44,17 +46,17 @@ _HERE = Path(__file__).parents[1]
 
 def create_app(portal: Portal) -> ASGIApp:
     """The application, with everything around it."""
-    provider_threads = anyio.CapacityLimiter(8)  # a provider that does not answer must not take all threads
+    pages, provider = ThreadPoolExecutor(THREADS, "page"), ThreadPoolExecutor(PROVIDER_THREADS, "sign-in")
 
     def route(page: Page) -> Route:
-        limiter = provider_threads if page.path in _OF_PROVIDER else None
+        pool = provider if page.path in _OF_PROVIDER else pages
 
         async def endpoint(request: Request) -> Response:
             if page.once and request.method == "HEAD":
                 return PlainTextResponse("method not allowed", 405, headers={"allow": "GET"})
             try:
                 async with asyncio.timeout(SLOW):
-                    return await anyio.to_thread.run_sync(_answer, portal, page, request, limiter=limiter, abandon_on_cancel=True)
+                    return await asyncio.get_running_loop().run_in_executor(pool, _answer, portal, page, request)
             except TimeoutError:
                 return PlainTextResponse("the service does not answer", 503)
 
@@ -73,7 +75,7 @@ def create_app(portal: Portal) -> ASGIApp:
         return _not_found(portal, request)
 
     routes = [*map(route, PAGES), Route("/static/{name}", static), Route("/healthz", healthy)]
-    app = Starlette(routes=routes, exception_handlers={404: missing, 405: missing}, lifespan=lambda _: _tidy(portal))
+    app = Starlette(routes=routes, exception_handlers={404: missing, 405: missing}, lifespan=lambda _: _lifespan(portal, pages, provider))
     app.router.redirect_slashes = False  # it would trust the Host header
     return Guard(app, url=portal.settings.url, forwarded=portal.settings.forwarded)
 
@@ -102,7 +104,7 @@ def compose(settings: Settings, ledger: Ledger) -> Portal:
 
 
 @asynccontextmanager
-async def _tidy(portal: Portal) -> AsyncIterator[None]:
+async def _lifespan(portal: Portal, *pools: ThreadPoolExecutor) -> AsyncIterator[None]:
     """While the portal runs, end sessions and passwords whose time is over; read the provider's metadata at the start."""
 
     async def work() -> None:
@@ -123,6 +125,8 @@ async def _tidy(portal: Portal) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 # --- a request -------------------------------------------------------------------------------------------------------

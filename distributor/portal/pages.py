@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from markupsafe import Markup
 from starlette.responses import Response
 
 from distributor.portal.security import content_security_policy
@@ -25,13 +24,7 @@ def show(portal: Portal, visit: Visit, name: str, status: int = 200, /, *, leads
         session=visit.session,
         token=visit.form_token,
         phone=visit.phone,
-        hidden=hidden,
     )
-
-
-def hidden(token: str) -> Markup:
-    """The hidden token of a form."""
-    return Markup('<input type="hidden" name="token" value="{}">').format(token)
 
 
 def welcome(portal: Portal, visit: Visit, notice: str = "", target: str = "/") -> Response:

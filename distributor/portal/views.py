@@ -84,6 +84,8 @@ class Views:
             logo=self._paths.get("logo"),
             languages=[(tag, texts("language")) for tag, texts in self.texts.items()],
         )
+        macros: Any = self._environment.get_template("_hidden.html").module
+        self._environment.globals["hidden"] = macros.hidden  # the token of every form
         for name in self._environment.list_templates(extensions=["html"]):
             self._environment.get_template(name)
 

@@ -95,7 +95,7 @@ def test_an_empty_chart_draws_nothing() -> None:
 
 def test_what_an_organisation_is_called_is_escaped(tmp_path: Path) -> None:
     views = Views(FOLDER, Organisation("<b>A & B</b>"))
-    page = views.page("outcome", "en", title="x", text="<script>", help=False, session=None, token="t", hidden=str, target="/", section="")
+    page = views.page("outcome", "en", title="x", text="<script>", help=False, session=None, token="t", target="/", section="")
     text = bytes(page.body).decode()
     assert "&lt;b&gt;A &amp; B&lt;/b&gt;" in text
     assert "<script>" not in text
