@@ -36,7 +36,7 @@ from distributor.portal.visit import Actions, Limited, NotHere, Page, Portal, Vi
 VISITOR = "__Host-visitor"  # the cookie that the forms of somebody who is not signed in belong to
 VISITOR_SECONDS = 24 * 3600
 TIDY_EVERY = 300.0  # seconds
-THREADS = 16  # that answer pages; the ledger serves them one after another
+THREADS = 8  # that answer pages; the ledger serves them one after another
 PROVIDER_THREADS = 8  # apart, so that a provider that does not answer stops only sign-ins
 SLOW = 45.0  # seconds for a request whose handler waits for the provider
 PAGES = (*person.PAGES, *sign_in.PAGES, *staff.PAGES)

@@ -96,7 +96,8 @@ def mine(portal: Portal, visit: Visit) -> list[PersonalDelivery]:
         other = newest.get(delivery.certificate_sha256)
         if other is None or other.generation < delivery.generation:
             newest[delivery.certificate_sha256] = delivery
-    until = {envelope.delivery: envelope.expires_at for envelope in portal.ledger.envelopes(key)}
+    ready = any(each.password_state is PasswordState.READY for each in newest.values())
+    until = {envelope.delivery: envelope.expires_at for envelope in portal.ledger.envelopes(key)} if ready else {}
     asked = _last_requests(portal.ledger, key, newest)
     now = portal.now()
     found = [

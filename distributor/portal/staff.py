@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from distributor.errors import Error, RequestDenied
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.people import BadAddress, key_of, parse_address
+from distributor.model.ports import Ledger
 from distributor.model.requests import RequestState
 from distributor.model.states import PasswordState, State
 from distributor.portal.pages import show
@@ -19,7 +20,7 @@ from distributor.portal.security import SEARCHES, log
 from distributor.portal.sessions import Role
 from distributor.portal.sign_in import again_first
 from distributor.portal.views import CHART_DAYS, CHARTED, chart
-from distributor.portal.visit import Limited, NotHere, Page, Portal, Visit
+from distributor.portal.visit import Figures, Limited, NotHere, Page, Portal, Visit
 from distributor.workflows import audit, tracking
 from distributor.workflows import incident as workflow
 
@@ -42,9 +43,8 @@ NOTICES = {
 def overview(portal: Portal, visit: Visit) -> Response:
     """Counts by state, and what happened in the last thirty days."""
     now = portal.now()
-    begin = (now - timedelta(days=CHART_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    days = [count for count in portal.ledger.timeline(begin) if count.state in CHARTED]
-    counts = portal.ledger.counts(DeliveryFilter())
+    figures = portal.figures.get(now, lambda: _figures(portal.ledger, now))
+    days, counts = figures.days, figures.counts
     paths = {State.AMBIGUOUS: "/admin/ambiguous"}
     return show(
         portal,
@@ -57,6 +57,12 @@ def overview(portal: Portal, visit: Visit) -> Response:
         charted=[str(state) for state in CHARTED],
         days=days,
     )
+
+
+def _figures(ledger: Ledger, now: datetime) -> Figures:
+    begin = (now - timedelta(days=CHART_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = [count for count in ledger.timeline(begin) if count.state in CHARTED]
+    return Figures(now, days, ledger.counts(DeliveryFilter()))
 
 
 def requests(portal: Portal, visit: Visit) -> Response:

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,12 @@ class Texts:
 
     def day(self, moment: datetime) -> str:
         """The day as the language writes it."""
-        return format_date(moment.astimezone(UTC).date(), "long", self.language)
+        return _day(moment.astimezone(UTC).date(), self.language)
+
+
+@lru_cache(1024)
+def _day(day: date, language: str) -> str:
+    return format_date(day, "long", language)
 
 
 class Views:
@@ -86,6 +92,9 @@ class Views:
         )
         macros: Any = self._environment.get_template("_hidden.html").module
         self._environment.globals["hidden"] = macros.hidden  # the token of every form
+        parts: Any = self._environment.get_template("_parts.html").module
+        # the same for everybody with this language and phone
+        self._environment.globals["phones"] = lru_cache(64)(lambda t, phone: parts.phones(t, self._paths.__getitem__, phone))
         for name in self._environment.list_templates(extensions=["html"]):
             self._environment.get_template(name)
 

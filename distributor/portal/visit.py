@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from starlette.responses import Response
 
@@ -12,13 +12,15 @@ from distributor.config.schema import Organisation
 from distributor.config.schema import Portal as PortalSettings
 from distributor.model.delivery import Delivery
 from distributor.model.ports import Ledger, Vault
-from distributor.model.requests import CopyRequest
+from distributor.model.requests import CopyRequest, DayCount
 from distributor.model.sign_in import IdentityProvider
+from distributor.model.states import State
 from distributor.portal.security import RateLimits
 from distributor.portal.sessions import Role, Session, SessionStore
 from distributor.portal.views import Views
 
 LONGEST_REASON = 500  # characters
+FIGURES_KEPT = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,29 @@ class Actions:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """What the overview counts; of 100 000 deliveries that takes some 20 ms, in which the ledger answers nobody else."""
+
+    at: datetime
+    days: Sequence[DayCount]
+    counts: Mapping[State, int]
+
+
+class FigureCache:
+    """The figures of the last seconds."""
+
+    def __init__(self) -> None:
+        self._last: Figures | None = None
+
+    def get(self, now: datetime, count: Callable[[], Figures]) -> Figures:
+        """The last figures, or new ones where they are too old."""
+        last = self._last
+        if last is None or not timedelta(0) <= now - last.at <= FIGURES_KEPT:
+            last = self._last = count()
+        return last
+
+
+@dataclass(frozen=True, slots=True)
 class Portal:
     """The parts of the portal."""
 
@@ -47,6 +72,7 @@ class Portal:
     views: Views
     rates: RateLimits
     now: Callable[[], datetime]
+    figures: FigureCache = field(default_factory=FigureCache)
 
 
 @dataclass(frozen=True, slots=True)
