@@ -92,7 +92,10 @@ class GraphRoster:
             return None
         if not isinstance(response, client.HttpResponse) or not response.good:
             raise _explained(client.service_error(response, self._client.where))
-        entry = directory_user.to_directory_user(response.body or {})
+        user = response.body or {}
+        if str(user.get("id", "")).casefold() != object_id.casefold():  # Graph finds users by sign-in name too
+            return None
+        entry = directory_user.to_directory_user(user)
         return str(entry.person.address) if isinstance(entry, DirectoryUser) and entry.enabled else None
 
     async def check(self) -> list[Diagnostic]:
