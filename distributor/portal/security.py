@@ -48,12 +48,14 @@ def content_security_policy(*form_targets: str) -> str:
 
 
 # By address, which all people of an organisation may share, so these are wide:
-SIGN_INS = RateLimitItemPerMinute(120, namespace="sign-in")
-RETURNS = RateLimitItemPerMinute(120, namespace="return")  # from the provider, counted apart so that neither exhausts the other
-FAILURES = RateLimitItemPerHour(60, namespace="failure")  # sign-ins that failed
+SIGN_INS = RateLimitItemPerMinute(600, namespace="sign-in")
+RETURNS = RateLimitItemPerMinute(600, namespace="return")  # from the provider, counted apart so that neither exhausts the other
+FAILURES = RateLimitItemPerHour(
+    60, namespace="failure"
+)  # returns that belong to no sign-in; those that do are never stopped by others' failures
 # By account:
 WRITES = RateLimitItemPerMinute(30, namespace="write")
-REVEALS = RateLimitItemPerHour(20, namespace="reveal")
+REVEALS = RateLimitItemPerHour(60, namespace="reveal")
 SEARCHES = RateLimitItemPerMinute(60, namespace="search")
 
 
@@ -66,10 +68,6 @@ class RateLimits:
     def allow(self, item: RateLimitItem, who: str) -> bool:
         """Count one use; whether it is within the limit."""
         return self._limiter.hit(item, who)
-
-    def within(self, item: RateLimitItem, who: str) -> bool:
-        """Whether another use would be within the limit; counts nothing."""
-        return self._limiter.test(item, who)
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------

@@ -63,10 +63,12 @@ def _to_provider(portal: Portal, visit: Visit, target: str, *, fresh: bool) -> R
 
 def signed_in(portal: Portal, visit: Visit) -> Response:
     """The way back: check what the provider says, and begin a session with a new token."""
-    if not portal.rates.allow(RETURNS, visit.visitor) or not portal.rates.within(FAILURES, visit.visitor):
+    if not portal.rates.allow(RETURNS, visit.visitor):
         raise Limited
     begun = portal.sessions.take_sign_in(visit.cookies.get(SIGN_IN, ""))
     if begun is None:
+        if not portal.rates.allow(FAILURES, visit.visitor):
+            raise Limited
         response = _failed(portal, visit, "no sign-in was begun here, or it took longer than ten minutes")
     else:
         try:
@@ -78,7 +80,6 @@ def signed_in(portal: Portal, visit: Visit) -> Response:
 
 
 def _failed(portal: Portal, visit: Visit, why: str) -> Response:
-    portal.rates.allow(FAILURES, visit.visitor)
     log.warning("sign-in from %s refused: %s", visit.visitor, why)
     return outcome(portal, visit, "sign_in_failed", status=403, help_too=True)
 

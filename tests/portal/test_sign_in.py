@@ -137,6 +137,7 @@ def test_too_many_failed_sign_ins_from_an_address_are_stopped(served: Served) ->
     visitor = served.visitor()
     found = [visitor.get("/signed-in?state=x&code=y").status for _ in range(62)]
     assert found == [403] * 60 + [429] * 2
+    assert "Certificate for alice@example.org" in served.visitor().sign_in("u-alice").text  # who comes from the provider gets in
 
 
 # --- Entra -----------------------------------------------------------------------------------------------------------
