@@ -15,7 +15,7 @@ def require(program: str) -> str:
     """The path of a program; without it the test is skipped, or fails when DISTRIBUTOR_REQUIRE=all."""
     path = shutil.which(program) or shutil.which(program, path=os.pathsep.join(PLACES))
     if path is None:
-        _lacking(program)
+        lacking(program)
     return path
 
 
@@ -23,11 +23,11 @@ def require_file(path: str) -> Path:
     """A file of the machine, such as a library's jar."""
     found = Path(path)
     if not found.exists():
-        _lacking(path)
+        lacking(path)
     return found
 
 
-def _lacking(what: str) -> None:
+def lacking(what: str) -> None:
     if os.environ.get("DISTRIBUTOR_REQUIRE") == "all":
         pytest.fail(f"this machine lacks {what}")
     pytest.skip(f"this machine lacks {what}")

@@ -33,7 +33,8 @@ LAYERS: dict[str, frozenset[str]] = {  # each package, and those that it may imp
     "adapters": PURE | {"clients", "files"},
     "workflows": PURE,
     "bootstrap": PURE | {"adapters", "clients", "config", "files", "ledger", "vault", "workers", "workflows"},
-    "cli": PURE | {"bootstrap", "config", "files", "ledger", "workers", "workflows"},
+    "portal": PURE | {"bootstrap", "config", "files", "workflows"},
+    "cli": PURE | {"bootstrap", "config", "files", "ledger", "portal", "workers", "workflows"},
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
 }

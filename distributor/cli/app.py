@@ -39,6 +39,7 @@ COMMANDS = {  # in the order in which --help prints them: module, function, and 
     "remind": ("remind", "remind", "EXAMPLE"),
     "resend": ("deliveries", "resend", "RESEND_EXAMPLE"),
     "withdraw": ("deliveries", "withdraw", "WITHDRAW_EXAMPLE"),
+    "serve": ("serve", "serve", "EXAMPLE"),
     "incident": ("incident", "incident", "EXAMPLE"),
     "publish": ("deliveries", "publish", "PUBLISH_EXAMPLE"),
     "self": ("self_delivery", "self_", "EXAMPLE"),

@@ -102,6 +102,11 @@ def write_session(connection: Connection, given: StoredSession) -> None:
         connection.execute(insert(session), {"token": given.token, **columns})
 
 
+def touch_session(connection: Connection, token: str, seen: datetime) -> None:
+    """Note that a session is in use, unless it was deleted."""
+    connection.execute(update(session).where(session.c.token == token).values(seen=format_timestamp(seen)))
+
+
 def end_sessions(connection: Connection, tokens: Sequence[str], before: datetime | None, idle_since: datetime | None) -> int:
     """Delete sessions: these, those created before, those not seen since; how many."""
     over: list[ColumnElement[bool]] = [session.c.token.in_(part) for part in engine.chunks(tokens)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from distributor.ledger.engine import Database
 from distributor.ledger.lazy import late
-from distributor.ledger.transaction import WriteTransaction
+from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp
 from distributor.model.delivery import Delivery
 from distributor.model.requests import (
@@ -92,6 +92,10 @@ class SqlRequests:
         with self._database.writing() as connection:
             accounts.write_session(connection, session)
 
+    def touch_session(self, token: str, seen: datetime) -> None:
+        with self._database.writing() as connection:
+            accounts.touch_session(connection, token, seen)
+
     def end_sessions(self, tokens: Sequence[str] = (), *, before: datetime | None = None, idle_since: datetime | None = None) -> int:
         with self._database.writing() as connection:
             return accounts.end_sessions(connection, tokens, before, idle_since)
@@ -109,6 +113,11 @@ class SqlRequests:
     def incident(self, address: str, reason: str) -> list[ExposedDelivery]:
         with self._writing() as tx:
             return incidents.record(tx, address, reason)
+
+    # exports
+    def note_export(self, form: str) -> None:
+        with self._writing() as tx:
+            tx.append([NewEvent(None, "exported", evidence={"format": form})])
 
     # the portal's queries
     def timeline(self, since: datetime) -> list[DayCount]:

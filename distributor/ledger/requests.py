@@ -14,7 +14,7 @@ from distributor.ledger.queries import was_ahead
 from distributor.ledger.tables import certificate, delivery, person, request
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp, parse_timestamp
-from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimits, RequestState
+from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimitReached, RequestLimits, RequestState
 
 REQUESTED, APPROVED, DENIED, PLANNED = "requested", "approved", "denied", "request-planned"  # events
 POLICY = "policy"  # decided by it; a key of the evidence too
@@ -128,14 +128,14 @@ def _refuse_beyond(tx: WriteTransaction, row: transitions.Row, limits: RequestLi
     times = [parse_timestamp(at) for at in stamps if not was_ahead(at, tx.now, timedelta(0))]
     month = [at for at in times if at >= since]
     if len(month) >= limits.monthly:
-        again = f"{_of_limit(month, limits.monthly) + timedelta(days=_MONTH):%Y-%m-%d}"
-        raise _beyond(row["id"], limits.monthly, f"{_MONTH} days", again)
+        free = _of_limit(month, limits.monthly) + timedelta(days=_MONTH)
+        raise _beyond(row["id"], limits.monthly, f"{_MONTH} days", f"{free:%Y-%m-%d}", free)
     day = [at for at in times if at > tx.moment - _DAY]
     if len(day) >= limits.daily:
         last = _of_limit(day, limits.daily) + _DAY
         minute = last.replace(second=0, microsecond=0)
-        again = f"{minute if minute == last else minute + timedelta(minutes=1):%Y-%m-%d %H:%M} UTC"
-        raise _beyond(row["id"], limits.daily, "24 hours", again)
+        free = minute if minute == last else minute + timedelta(minutes=1)
+        raise _beyond(row["id"], limits.daily, "24 hours", f"{free:%Y-%m-%d %H:%M} UTC", free)
 
 
 def _of_limit(times: Sequence[datetime], limit: int) -> datetime:
@@ -143,12 +143,13 @@ def _of_limit(times: Sequence[datetime], limit: int) -> datetime:
     return times[-limit] if limit else times[-1]
 
 
-def _beyond(where: str, limit: int, span: str, again: str) -> RequestDenied:
+def _beyond(where: str, limit: int, span: str, day: str, again: datetime) -> RequestLimitReached:
     what = "1 request" if limit == 1 else f"{limit} requests"
-    return RequestDenied(
-        f"the limit of {what} in {span} is reached; another is accepted from {again}",
+    return RequestLimitReached(
+        f"the limit of {what} in {span} is reached; another is accepted from {day}",
         where=where,
         hint="a helpdesk that is sure who asks can run `distributor resend`",
+        again=again,
     )
 
 

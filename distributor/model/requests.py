@@ -8,6 +8,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol, Self
 
+from distributor.errors import RequestDenied
 from distributor.model.delivery import Delivery
 from distributor.model.mailboxes import MailboxPositions
 from distributor.model.states import State
@@ -50,13 +51,21 @@ class RequestLimits:
     monthly: int = 3
 
 
+class RequestLimitReached(RequestDenied):
+    """Somebody asked too often. `again`: from when another request is accepted."""
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None, again: datetime | None = None) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.again = again
+
+
 class CopyRequests(Protocol):
     """The ledger's methods about requests. Each is one transaction with its event (`requested`, `approved`, `denied`)."""
 
     def ask(self, delivery: str, reason: str, *, limits: RequestLimits, approve: bool = False) -> CopyRequest:
         """Record a request; `approve`: by policy, at once. An open one for the same person and certificate is returned instead.
 
-        Raises RequestDenied beyond the limits, with the day from which another is accepted.
+        Raises RequestLimitReached beyond the limits, with the day from which another is accepted, and RequestDenied.
         """
         ...
 
@@ -128,6 +137,10 @@ class Sessions(Protocol):
         """Insert or replace a session."""
         ...
 
+    def touch_session(self, token: str, seen: datetime) -> None:
+        """Note that a session is in use, unless it has been deleted meanwhile."""
+        ...
+
     def end_sessions(self, tokens: Sequence[str] = (), *, before: datetime | None = None, idle_since: datetime | None = None) -> int:
         """Delete these sessions, those created before, and those not seen since; how many."""
         ...
@@ -192,7 +205,15 @@ class PortalQueries(Protocol):
         ...
 
 
-class RequestLedger(CopyRequests, Accounts, Sessions, Incidents, PortalQueries, MailboxPositions, Protocol):
+class Exports(Protocol):
+    """Exports are recorded, since they contain personal data."""
+
+    def note_export(self, form: str) -> None:
+        """Record that all events are exported, with an event `exported` that is the last one of them."""
+        ...
+
+
+class RequestLedger(CopyRequests, Accounts, Sessions, Incidents, PortalQueries, MailboxPositions, Exports, Protocol):
     """All of this module's protocols and MailboxPositions, as the ledger implements them."""
 
     def acting_as(self, by: str) -> Self:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ("whole", "sending", "graph", "memory", "start", "status", "trust")
+NAMES = ("whole", "sending", "graph", "memory", "start", "status", "trust", "portal")
 
 
 def main(names: list[str]) -> None:

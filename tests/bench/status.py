@@ -44,7 +44,7 @@ def run(folder: Path) -> None:
     config = workspace(folder, 2525)
     database = config.parent / "distributor.db"
     _steps(open_ledger(f"sqlite:///{database}", by="bench", now=lambda: datetime.now(UTC)))
-    _copy(database)
+    copy_people(database)
     plain = _median(lambda: _python(SCAN, database))
     printed = _median(lambda: _python(PRINTED, database))
     listed = _median(lambda: _program(config, "status"))
@@ -115,7 +115,7 @@ def _timed(what: str, work: Callable[[], object], count: int = PEOPLE) -> object
     return done
 
 
-def _copy(database: Path) -> None:
+def copy_people(database: Path) -> None:
     """More people of the same kind, without their events: `status` does not read those."""
     with sqlite3.connect(database) as connection:
         connection.execute(

@@ -81,6 +81,23 @@ class GraphRoster:
         if without:
             yield _left_out(without)
 
+    async def address_of(self, object_id: str) -> str | None:
+        """The address of an enabled user; None where there is no such user, or none with an address. Raises ServiceUnavailable."""
+        try:
+            path = f"users/{client.path_segment(object_id)}"
+            response = await self._client.call("GET", path, params={"$select": ",".join(directory_user.FIELDS)})
+        finally:
+            await self._client.close()
+        if isinstance(response, client.HttpResponse) and response.status == 404:  # noqa: PLR2004
+            return None
+        if not isinstance(response, client.HttpResponse) or not response.good:
+            raise _explained(client.service_error(response, self._client.where))
+        user = response.body or {}
+        if str(user.get("id", "")).casefold() != object_id.casefold():  # Graph finds users by sign-in name too
+            return None
+        entry = directory_user.to_directory_user(user)
+        return str(entry.person.address) if isinstance(entry, DirectoryUser) and entry.enabled else None
+
     async def check(self) -> list[Diagnostic]:
         """Whether its people can be read: by the token, then by the service itself."""
         who, needed = registration(self._settings), needs(self._settings)

@@ -1,0 +1,127 @@
+"""`distributor serve`: the portal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distributor.cli.log import Log, LogFormat, Notifier
+from distributor.cli.options import Config, LogOption
+from distributor.cli.render import stderr_line
+from distributor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+    from uvicorn import Server
+
+    from distributor.config import Settings
+
+
+EXAMPLE = "\b\nexample:\n  distributor serve --host 127.0.0.1 --port 8000"
+KEEP_ALIVE = 15  # seconds that a connection is kept without a request
+GRACE = 10  # seconds that requests may take to finish after SIGTERM
+SIGN_OF_LIFE = 300  # ticks of uvicorn, a tenth of a second each, between two signs of life to systemd
+WAITING = 512  # connections that the kernel keeps while they wait
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8000,
+    log: LogOption = LogFormat.TEXT,
+    chosen: Config = None,
+) -> None:
+    """Run the portal, where people get their passwords and ask for another copy.
+
+    It speaks HTTP without TLS: put a reverse proxy with TLS in front of it. [portal] in distributor.toml says who may do what.
+    """
+    from distributor import bootstrap
+    from distributor.bootstrap.portal import portal_settings
+
+    settings = bootstrap.settings(chosen)
+    _require_extra()
+    portal_settings(settings)
+    listener = _listen(host, port)
+    try:
+        _run(settings, listener, Log(log, bootstrap.now))
+    finally:
+        listener.close()
+
+
+def _require_extra() -> None:
+    try:
+        import limits  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise InvalidInput(f"the portal needs {error.name}, which is not installed", hint="pip install 'distributor[portal]'") from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises InvalidInput."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=WAITING)
+    except OSError as error:
+        reason = (error.strerror or "cannot listen").lower()
+        raise InvalidInput(reason, where=f"{host}:{port}", hint="choose another --host or --port") from None
+
+
+def _run(settings: Settings, listener: socket.socket, log: Log) -> None:
+    from distributor import bootstrap
+    from distributor.portal.app import compose, create_app
+
+    _log_to(log)
+    notify = Notifier.of(os.environ)
+    with bootstrap.open_for_writing(settings, sends=True) as ledger:
+        portal = compose(settings, ledger)
+        host, port = listener.getsockname()[:2]
+        stderr_line(f"listening on http://{f'[{host}]' if ':' in host else host}:{port} for {portal.settings.url}")
+        if portal.actions.vault is None:
+            stderr_line("no `vault.identity` on this host: the portal shows no passwords, the helpdesk does")
+        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has stopped; the ledger is still open then
+        _server(create_app(portal), notify).run(sockets=[listener])
+        notify("STOPPING=1")
+        stderr_line("stopped")
+
+
+def _log_to(log: Log) -> None:
+    """Write what the portal and its libraries log as log lines: every request, and warnings of others."""
+    import logging
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log("request" if record.levelno == logging.INFO else record.levelname.lower(), record.getMessage())
+
+    logging.basicConfig(level=logging.WARNING, handlers=[Lines()])
+    logging.getLogger("distributor.portal").setLevel(logging.INFO)
+
+
+def _server(app: ASGIApp, notify: Notifier) -> Server:
+    """The web server, which tells systemd when it is ready and that it lives."""
+    import uvicorn
+
+    class Notifying(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            notify("READY=1\nSTATUS=serves the portal")
+
+        async def on_tick(self, counter: int) -> bool:
+            if counter % SIGN_OF_LIFE == 0:
+                notify("WATCHDOG=1")
+            return await super().on_tick(counter)
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=KEEP_ALIVE,
+        ws="none",
+    )
+    return Notifying(config)
