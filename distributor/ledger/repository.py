@@ -150,13 +150,6 @@ class SqlLedger(SqlRequests):
             planning.erase_columns(tx, changes)
         return len(changes)
 
-    def regenerate(
-        self, delivery: str, reason: str, request: DeliveryRequest | None = None, place: tuple[str, Locator] | None = None
-    ) -> Delivery:
-        with self._writing() as tx:
-            new = eligibility.regenerate(tx, delivery, reason, request, place)
-            return queries.by_ids(tx.connection, [new])[new]
-
     # pack
     def lease(self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
         with self._writing() as tx:

@@ -13,11 +13,12 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Self
 
-from distributor.ledger import accounts, incidents, portal_queries, requests
+from distributor.ledger import accounts, eligibility, incidents, portal_queries, queries, requests
 from distributor.ledger.engine import Database
 from distributor.ledger.transaction import WriteTransaction
 from distributor.model.audit_log import format_timestamp
-from distributor.model.delivery import Delivery
+from distributor.model.certificates import Locator
+from distributor.model.delivery import Delivery, DeliveryRequest
 from distributor.model.requests import (
     CopyRequest,
     DayCount,
@@ -64,6 +65,20 @@ class SqlRequests:
     def planned(self, request: str, delivery: str) -> None:
         with self._writing() as tx:
             requests.planned(tx, request, delivery)
+
+    def regenerate(  # noqa: PLR0913, PLR0917  the port's own arguments
+        self,
+        delivery: str,
+        reason: str,
+        draft: DeliveryRequest | None = None,
+        place: tuple[str, Locator] | None = None,
+        asked: str | None = None,
+    ) -> Delivery:
+        with self._writing() as tx:
+            new = eligibility.regenerate(tx, delivery, reason, draft, place)
+            if asked is not None:
+                requests.planned(tx, asked, new)
+            return queries.by_ids(tx.connection, [new])[new]
 
     # accounts
     def person_of(self, account: SignInAccount) -> str | None:

@@ -12,7 +12,7 @@ from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import WorkerFailure
 from distributor.model.people import key_of
 from distributor.model.ports import Ledger, WorkerPool
-from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimits
+from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimits, RequestState
 from distributor.model.states import ID_PREFIX, State
 from distributor.workflows.resend import Places, renew
 
@@ -75,6 +75,7 @@ def fulfil(
     """Plan the new generation of an approved request; its password is a new one, and the old one is destroyed.
 
     May be repeated: a generation that was planned since the request was made is taken for it, also where this process did not plan it.
+    A request that was denied meanwhile stays so.
     """
     if is_member is not None and not is_member(request.address):
         return Unfulfilled(ledger.acting_as(POLICY).decide(request.id, GONE, approve=False), GONE)
@@ -83,12 +84,17 @@ def fulfil(
         return _record(ledger, request, since, signs_only=False)
     watching = _UsageReader(pool, newest.certificate_sha256)
     try:
-        new = renew(ledger, newest, request.reason, places, watching)
+        new = renew(ledger, newest, request.reason, places, watching, asked=request.id)
     except (RequestDenied, InvalidInput) as error:
+        now = find(ledger, request.id)
+        if now.state is RequestState.DENIED:
+            return Unfulfilled(now, f"it was denied by {now.decided_by} ({now.answer})")
+        if now.planned is not None and (new := ledger.delivery(now.planned)) is not None:
+            return Fulfilled(now, new)
         if (since := _planned_since(_newest(ledger, request), request)) is not None:  # by another process at the same time
             return _record(ledger, request, since, signs_only=False)
-        return Unfulfilled(request, str(error), error.hint)
-    return _record(ledger, request, new, signs_only="encrypt" not in watching.usages)
+        return Unfulfilled(now, str(error), error.hint)
+    return Fulfilled(find(ledger, request.id), new, "encrypt" not in watching.usages)
 
 
 def _newest(ledger: Ledger, request: CopyRequest) -> Delivery:
