@@ -98,24 +98,26 @@ def _material(file: Path, password_file: Path | None, settings: Settings) -> Sou
         if not can_ask():
             raise UsageError("cannot ask for the file's password without a terminal", hint="add --password-file FILE, or - for stdin")
         password = getpass.getpass(f"Password of {escape(file.name)}: ", stream=sys.stderr)
-    elif str(password_file) == "-":
-        password = sys.stdin.readline()
     else:
         password = _first_line(password_file)
     return self_delivery.read(file, Secret(password.rstrip("\r\n")), settings)
 
 
 def _first_line(path: Path) -> str:
+    """The first line of a file, or of standard input where it is named `-`. Raises InvalidInput, UsageError."""
     from distributor.config.secrets import LARGEST_SECRET
     from distributor.files.reader import FileRefused, read_file
 
+    where = "standard input" if str(path) == "-" else str(path)
+    if str(path) == "-" and sys.stdin is None:  # the shell's <&-
+        raise UsageError("it is closed", where=where, hint="pipe the file's password into the command, or name a file that contains it")
     try:
-        text = read_file(path, LARGEST_SECRET, follow=True).decode("utf-8-sig")
+        data = sys.stdin.buffer.readline(LARGEST_SECRET) if str(path) == "-" else read_file(path, LARGEST_SECRET, follow=True)
+        return data.decode("utf-8-sig").partition("\n")[0]
     except FileRefused as refused:
-        raise InvalidInput(refused.message, where=str(path), hint="name a file that contains only the password") from None
+        raise InvalidInput(refused.message, where=where, hint="name a file that contains only the password") from None
     except UnicodeDecodeError:
-        raise InvalidInput("not UTF-8 text", where=str(path), hint="save the password as plain text") from None
-    return text.partition("\n")[0]
+        raise InvalidInput("not UTF-8 text", where=where, hint="save the password as plain text") from None
 
 
 def _print_issues(checked: CheckedFile) -> None:

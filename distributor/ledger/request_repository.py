@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Self
 
-from distributor.ledger import accounts, eligibility, incidents, portal_queries, queries, requests
+from distributor.ledger import accounts, eligibility, incidents, portal_queries, queries, request_verification, requests
 from distributor.ledger.engine import Database
 from distributor.ledger.transaction import WriteTransaction
 from distributor.model.audit_log import format_timestamp
@@ -56,6 +56,8 @@ class SqlRequests:
 
     def decide(self, request: str, reason: str, *, approve: bool) -> CopyRequest:
         with self._writing() as tx:
+            if approve:
+                request_verification.refuse_changed_request(tx.connection, request)
             return requests.decide(tx, request, reason, approve=approve)
 
     def unplanned(self) -> list[CopyRequest]:
@@ -75,6 +77,8 @@ class SqlRequests:
         asked: str | None = None,
     ) -> Delivery:
         with self._writing() as tx:
+            if asked is not None:
+                request_verification.refuse_changed_request(tx.connection, asked)
             new = eligibility.regenerate(tx, delivery, reason, draft, place)
             if asked is not None:
                 requests.planned(tx, asked, new)
