@@ -102,7 +102,9 @@ def refuse_changed_request(connection: Connection, request_id: str) -> None:
     faults += ["it has no events"] if values is None else [name for name, value in values.items() if row[name] != value]
     if faults:
         message = f"the ledger was modified outside distributor ({', '.join(faults)}); nothing is sent for this request"
-        hint = "run `distributor audit verify` to see what was modified, then deny the request: `distributor requests deny ID --reason TEXT`"
+        hint = (
+            "run `distributor audit verify` to see what was modified, then deny the request: `distributor requests deny ID --reason TEXT`"
+        )
         raise InvalidInput(message, where=request_id, hint=hint)
 
 

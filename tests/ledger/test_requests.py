@@ -225,6 +225,14 @@ def test_a_request_that_was_added_is_found(world: World, anna: str) -> None:
     assert asked.id != "r-eve"
 
 
+@pytest.mark.parametrize("by", ["helga@host", "helga@laptop", "Helga@HOST", " helga@host"])
+def test_nobody_approves_a_request_of_his_own_from_another_machine(world: World, anna: str, by: str) -> None:
+    asked = ask(world, anna, by="helga@host")
+    with pytest.raises(RequestDenied, match="the requester cannot approve the request"):
+        world.ledger.acting_as(by).decide(asked.id, "", approve=True)
+    assert world.ledger.acting_as("adam@host").decide(asked.id, "", approve=True).state is RequestState.APPROVED
+
+
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
