@@ -47,6 +47,7 @@ class KnownEvents:
     broken: list[int] = field(default_factory=list)
 
     def expected(self) -> ExpectedState:
+        """What they add up to."""
         return project(self.links)
 
 

@@ -16,7 +16,6 @@ from distributor.ledger import (
     adoption,
     certificate_owners,
     certificates,
-    eligibility,
     leases,
     lookup,
     mailbox_cleanup,

@@ -68,7 +68,7 @@ class SqlRequests:
         with self._writing() as tx:
             requests.planned(tx, request, delivery)
 
-    def regenerate(  # noqa: PLR0913, PLR0917  the port's own arguments
+    def regenerate(
         self,
         delivery: str,
         reason: str,

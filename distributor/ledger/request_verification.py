@@ -89,7 +89,10 @@ def _opened(text: str | None) -> Values:
 
 
 def refuse_changed_request(connection: Connection, request_id: str) -> None:
-    """Raise InvalidInput where a request is not what the events of its delivery tell: nobody may have asked, or approved. Nothing where there is none."""
+    """Raise InvalidInput where a request is not what the events of its delivery tell: nobody may have asked or approved.
+
+    Nothing where there is none.
+    """
     row = connection.execute(select(request).where(request.c.id == request_id)).mappings().one_or_none()
     if row is None:
         return

@@ -127,6 +127,16 @@ def test_a_person_who_is_gone_is_denied_before_and_after_the_approval(ledger: Le
     assert ledger.unplanned() == []
 
 
+def test_after_an_incident_an_approved_request_is_denied_and_tried_no_more(ledger: Ledger) -> None:
+    request = approved(ledger)
+    ledger.incident(request.address, "phone stolen")
+    done = requests.fulfil(ledger, request, places(HERE), Pool())
+    assert isinstance(done, Unfulfilled)
+    assert (done.request.state, done.request.decided_by) == (RequestState.DENIED, "policy")
+    assert done.reason.startswith("an incident was recorded on ")
+    assert ledger.unplanned() == []
+
+
 @pytest.mark.parametrize(("automatic", "state"), [(True, RequestState.APPROVED), (False, RequestState.OPEN)])
 def test_the_policy_decides_for_members(ledger: Ledger, state: RequestState, *, automatic: bool) -> None:
     asked = requests.ask(ledger, old(ledger).id, "lost", RequestLimits(), automatic=automatic, is_member=lambda _: True)
