@@ -6,7 +6,6 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
-from distributor.bootstrap import inputs
 from distributor.model.requests import RequestLimits
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ def limits(settings: config.Settings) -> RequestLimits:
 
 def places(settings: config.Settings) -> Places:
     """Where certificates are found again; each new generation needs its own, since each may begin a plan."""
+    from distributor.bootstrap import inputs
     from distributor.workflows.resend import Places
 
     configured = inputs.configured(settings)
@@ -43,6 +43,7 @@ def fulfil(
     waiting = [request for request in ledger.unplanned() if not addresses or key_of(request.address) in addresses]
     if not waiting:
         return []
+    from distributor.bootstrap import inputs  # not before there is something to find: `send` comes here each time
     from distributor.workflows import requests
 
     with inputs.parsing_pool(settings) as pool:

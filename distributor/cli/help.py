@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +30,17 @@ class PlainValues:
         self._plain: type[str | Path] | None = None
         if info.parser is None and info.path_type is None:
             self._plain = str if described.annotation is str else Path if described.annotation is Path and not checked else None
+        is_choice = info.parser is None and isinstance(described.annotation, type) and issubclass(described.annotation, StrEnum)
+        self._choices: tuple[StrEnum, ...] = tuple(described.annotation) if is_choice else ()
 
     def coerce(self, value: Any, param: TyperArgument | TyperOption, ctx: Context) -> Any:  # noqa: ANN401  typer's own signature
         """The value for the command. Raises typer's BadParameter."""
         if value is None:
             return () if param.nargs == -1 or getattr(param, "multiple", False) else None
-        if isinstance(value, Enum):
-            return value  # a default
         if self._plain is not None and isinstance(value, str):
             return self._plain(value)
+        if isinstance(value, str) and value in self._choices:
+            return next(choice for choice in self._choices if choice == value)
         return self._full().coerce(value, param=param, ctx=ctx)
 
 

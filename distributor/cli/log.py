@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from distributor.cli.render import escape
+from distributor.cli.render import STDERR, escape, stop_writing
 
 
 class LogFormat(StrEnum):
@@ -41,8 +41,14 @@ class Log:
         else:
             parts = [*(f"{name}={escape(str(value))}" for name, value in given.items())]
             line = " ".join([at, event, *parts]) + (f": {escape(message)}" if message else "")
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        try:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+        except OSError as error:  # a log that cannot be written is no reason to stop; the ledger has what happens
+            if error.filename != STDERR:
+                raise
+            if isinstance(error, BrokenPipeError):
+                stop_writing(sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,8 +122,10 @@ def _tell(address: str) -> None:
 
 
 def show_password(title: str, password: Secret, advice: str) -> None:
-    """Show it in groups until Enter; SIGTERM of a service manager clears the screen as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Show it in groups until Enter; whatever ends the program clears the screen as Ctrl-C does, and Ctrl-Z does nothing."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     spelled = "   -   ".join(" ".join(group) for group in password.reveal().split("-"))
     try:
         sys.stdout.write(f"{OPEN}\n  {escape(title)}\n\n      {coloured(password.reveal(), BOLD)}\n\n      {spelled}\n\n")

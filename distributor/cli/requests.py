@@ -133,6 +133,9 @@ def _tell(each: Fulfilled | Unfulfilled) -> bool:
 
     address = escape(each.request.address)
     if isinstance(each, Unfulfilled):
+        if each.request.state == "denied":
+            stderr_line(f"note: request {each.request.id} is not sent: {escape(each.reason)}")
+            return False
         stderr_line(f"warning: request {each.request.id} is approved but not planned: {escape(each.reason)}")
         stderr_line(f"hint: {escape(each.hint)}" if each.hint else f"hint: see `distributor history {address}`")
         return True

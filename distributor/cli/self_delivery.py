@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,7 @@ import typer
 
 from distributor.cli.options import Config, Json, Yes, can_ask, confirm
 from distributor.cli.password import show_password
-from distributor.cli.render import counted, escape, issue_row, print_json, stderr_line
+from distributor.cli.render import STDOUT, counted, escape, issue_row, print_json, stderr_line, stop_writing
 from distributor.errors import Error, Interrupted, InvalidInput, RequestDenied, ServiceUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +75,8 @@ def self_(
     if save is not None:
         messages = self_delivery.pack(material, checked.requests, settings, language)
         rows = [{**_row(message), "file": str(path)} for message, path in zip(messages, _save(messages, save), strict=True)]
-        _show(messages, rows, checked, stdout=stdout, as_json=as_json)
+        with _password_lost("the file that was written cannot be opened; remove it"):
+            _show(messages, rows, checked, stdout=stdout, as_json=as_json)
         return 0
     return _mail(material, checked, settings, language, yes=yes, stdout=stdout, as_json=as_json)
 
@@ -98,24 +101,26 @@ def _material(file: Path, password_file: Path | None, settings: Settings) -> Sou
         if not can_ask():
             raise UsageError("cannot ask for the file's password without a terminal", hint="add --password-file FILE, or - for stdin")
         password = getpass.getpass(f"Password of {escape(file.name)}: ", stream=sys.stderr)
-    elif str(password_file) == "-":
-        password = sys.stdin.readline()
     else:
         password = _first_line(password_file)
     return self_delivery.read(file, Secret(password.rstrip("\r\n")), settings)
 
 
 def _first_line(path: Path) -> str:
+    """The first line of a file, or of standard input where it is named `-`. Raises InvalidInput, UsageError."""
     from distributor.config.secrets import LARGEST_SECRET
     from distributor.files.reader import FileRefused, read_file
 
+    where = "standard input" if str(path) == "-" else str(path)
+    if str(path) == "-" and sys.stdin is None:  # the shell's <&-
+        raise UsageError("it is closed", where=where, hint="pipe the file's password into the command, or name a file that contains it")
     try:
-        text = read_file(path, LARGEST_SECRET, follow=True).decode("utf-8-sig")
+        data = sys.stdin.buffer.readline(LARGEST_SECRET) if str(path) == "-" else read_file(path, LARGEST_SECRET, follow=True)
+        return data.decode("utf-8-sig").partition("\n")[0]
     except FileRefused as refused:
-        raise InvalidInput(refused.message, where=str(path), hint="name a file that contains only the password") from None
+        raise InvalidInput(refused.message, where=where, hint="name a file that contains only the password") from None
     except UnicodeDecodeError:
-        raise InvalidInput("not UTF-8 text", where=str(path), hint="save the password as plain text") from None
-    return text.partition("\n")[0]
+        raise InvalidInput("not UTF-8 text", where=where, hint="save the password as plain text") from None
 
 
 def _print_issues(checked: CheckedFile) -> None:
@@ -191,10 +196,25 @@ def _report(sender: SelfSender, messages: Sequence[SelfMessage], checked: Checke
         stderr_line(f"{escape(message.request.person.address)}: {_state(outcome)}: {escape(outcome.response)}")
         if may_have_arrived(outcome) and not isinstance(outcome, Accepted):
             stderr_line(f"hint: {MAY}")
-    _show(shown, rows, checked, stdout=stdout, as_json=as_json)
+    with _password_lost("the message cannot be opened; delete it"):
+        _show(shown, rows, checked, stdout=stdout, as_json=as_json)
     if failure is not None:
         raise failure
     return 0 if len(shown) == len(messages) and all(isinstance(outcome, Accepted) for _, outcome in done) else 1
+
+
+@contextmanager
+def _password_lost(then: str) -> Iterator[None]:
+    """Where the password cannot be written, say what that means for the package. Raises InvalidInput."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename != STDOUT:
+            raise
+        stop_writing(sys.stdout)
+        why = (error.strerror or "input or output failed").lower()
+        hint = f"{then}, and run the command again"
+        raise InvalidInput(f"the new password cannot be written, and it is not kept: {why}", where=STDOUT, hint=hint) from None
 
 
 def _state(outcome: Outcome) -> str:

@@ -61,8 +61,6 @@ def send(
     from distributor.cli.ledger import warn_clock_ahead
     from distributor.cli.requests import plan_approved
     from distributor.model.delivery import DeliveryFilter
-    from distributor.workers import process
-    from distributor.workflows.sending.run import recover
 
     if wait and dry_run is not None:
         raise UsageError("--wait and --dry-run exclude each other", hint="use one of them")
@@ -71,10 +69,9 @@ def send(
     if follow:
         return _follow(settings, scope, Log(log, bootstrap.now), yes=yes, others=(plan, limit, dry_run, now, wait, as_json))
     with bootstrap.open_for_writing(settings, sends=True) as ledger:
-        if plan is not None and ledger.plan_inputs(plan) is None:
-            raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
+        _refuse_unknown(ledger, plan)
         warn_clock_ahead(ledger)
-        _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
+        unclear = _recovered(ledger)
         unplanned = plan_approved(settings, ledger, scope.addresses) if plan is None and dry_run is None else 0
         _tell_not_due(ledger, to or (), early=now)
         if dry_run is not None:
@@ -113,6 +110,19 @@ def _run(
         if total and not yes:
             _ask(settings, due, total, duration(settings, ledger, scope, early=early, limit=limit))
         return send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=early, keep=as_json, unclear=unclear)
+
+
+def _refuse_unknown(ledger: Ledger, plan: str | None) -> None:
+    if plan is not None and ledger.plan_inputs(plan) is None:
+        raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
+
+
+def _recovered(ledger: Ledger) -> Sequence[DeliveryResult]:
+    """The ambiguous messages of a run that ended early; its other claims are queued again."""
+    from distributor.workers import process
+    from distributor.workflows.sending.run import recover
+
+    return recover(ledger, process.is_alive)[1]
 
 
 def _follow(settings: Settings, scope: DeliveryFilter, log: Log, *, yes: bool, others: Sequence[object]) -> int:

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
+_MARK = "\ufeff"  # a byte order mark, as some editors on Windows write it; the loader skips it too
 _TABLE = re.compile(r"(?ms)^[ \t]*\[[ \t]*vault[ \t]*\][^\n]*\n(?P<body>.*?)(?=^[ \t]*\[|\Z)")
 _LIST = re.compile(r"(?m)^[ \t]*recipients[ \t]*=[ \t]*(?P<list>\[[^\]]*\])")
 
@@ -22,6 +23,9 @@ def with_recipients(text: str, recipients: Sequence[str], replaced: Sequence[str
 
     A list on several lines keeps its form and its comments where one key takes the place of one of those `replaced`.
     """
+    if text.startswith(_MARK):
+        changed = with_recipients(text.removeprefix(_MARK), recipients, replaced)
+        return None if changed is None else _MARK + changed
     table = _TABLE.search(text)
     found = _LIST.search(text, table.start("body"), table.end("body")) if table else None
     if found is None:

@@ -58,9 +58,14 @@ def may_ask(tx: WriteTransaction, who: str) -> bool:
 
 
 def is_same_person(tx: WriteTransaction, requester: str, who: str) -> bool:
-    """Whether whoever writes is the requester under another name, or the person `who` whose certificate it is."""
+    """Whether whoever writes is the requester, also under another name, or the person `who` whose certificate it is."""
     own = _people(tx, tx.by)
-    return who in own or not own.isdisjoint(_people(tx, requester))
+    return _login(tx.by) == _login(requester) or who in own or not own.isdisjoint(_people(tx, requester))
+
+
+def _login(by: str) -> str:
+    """The user's name of `by`: one person has the same on several machines, and Windows and directories do not compare case."""
+    return by if by.startswith(PORTAL_PREFIX) else by.partition("@")[0].strip().casefold()
 
 
 def _people(tx: WriteTransaction, by: str) -> set[str]:

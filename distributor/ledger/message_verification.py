@@ -40,19 +40,20 @@ _LINKED = (
 
 
 @dataclass(slots=True)
-class _Known:
-    """What the events of a delivery tell, and those of them that do not fit their hashes."""
+class KnownEvents:
+    """The events of a delivery, and those of them that do not fit their hashes."""
 
     links: list[Link] = field(default_factory=list)
     broken: list[int] = field(default_factory=list)
 
     def expected(self) -> ExpectedState:
+        """What they add up to."""
         return project(self.links)
 
 
 def verify_messages(tx: WriteTransaction, messages: Sequence[QueuedMessage]) -> None:
     """Raise InvalidInput for the first frozen message that was changed from outside."""
-    known = _read(tx.connection, [message["id"] for message in messages])
+    known = read_links(tx.connection, [message["id"] for message in messages])
     for message in messages:
         _refuse(message["id"], _message_faults(message, known[message["id"]]))
 
@@ -62,7 +63,7 @@ def refuse_changed_plans(tx: WriteTransaction, planned: Sequence[RowMapping]) ->
 
     `planned`: columns of delivery (with `state`) and certificate, with `inputs` of the plan, `address` and `person_key`.
     """
-    known = _read(tx.connection, [row["id"] for row in planned])
+    known = read_links(tx.connection, [row["id"] for row in planned])
     for row in planned:
         _refuse(row["id"], chained(_state_faults(row, known[row["id"]]), _plan_faults(row, known[row["id"]])))
 
@@ -87,7 +88,7 @@ def _changed_password(delivery_id: str, fields: str) -> InvalidInput:
 
 def password_differences(tx: WriteTransaction, ids: Sequence[str]) -> dict[str, str]:
     """Deliveries whose password or person is not what their events tell, with the fields that differ."""
-    known, found = _read(tx.connection, ids), {}
+    known, found = read_links(tx.connection, ids), {}
     for values in engine.rows_of(tx.connection, _passwords, ids):
         row = dict(zip(_PASSWORD_NAMES, values, strict=True))
         theirs = known[row["handover_delivery"]]
@@ -107,7 +108,7 @@ def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
     found = connection.execute(_ORIGIN, {"id": delivery_id}).mappings().one_or_none()
     if found is None:
         return
-    known = _read(connection, [delivery_id])[delivery_id]
+    known = read_links(connection, [delivery_id])[delivery_id]
     faults = [*_plan_faults(found, known), *projection.state_faults(found["state"], known.expected())]
     faults += [*_inputs_faults(connection, known), *_person_faults(connection, found["person"])]
     if faults:
@@ -117,7 +118,7 @@ def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
         raise InvalidInput(message, where=delivery_id, hint=_AGAIN.format(way))
 
 
-def _inputs_faults(connection: Connection, known: _Known) -> Iterator[Difference]:
+def _inputs_faults(connection: Connection, known: KnownEvents) -> Iterator[Difference]:
     """Whether the plans that its events name were made from what they say; what an older program did not record is not compared."""
     expected = {}
     for link in known.links:
@@ -191,8 +192,9 @@ def _fields(found: Sequence[Difference]) -> str:
     return ", ".join(dict.fromkeys(fault.field for fault in found))
 
 
-def _read(connection: Connection, ids: Sequence[str]) -> dict[str, _Known]:
-    known = {id_: _Known() for id_ in ids}
+def read_links(connection: Connection, ids: Sequence[str]) -> dict[str, KnownEvents]:
+    """The events of deliveries, each compared with its hash."""
+    known = {id_: KnownEvents() for id_ in ids}
     for *columns, before in engine.rows_of(connection, _events_of, ids):
         link = Link(*columns)
         theirs = known[str(link.delivery)]
@@ -207,7 +209,7 @@ def _events_of(size: int) -> Select[Any]:
     return _LINKED.where(engine.one_of(event.c.delivery, size))
 
 
-def _doubts(known: _Known, expected: ExpectedState) -> Iterator[Difference]:
+def _doubts(known: KnownEvents, expected: ExpectedState) -> Iterator[Difference]:
     """Events that do not fit, that are missing or stand twice, or that no longer say for whom."""
     yield from (Difference(f"event {seq}", f"event {seq} does not match its hash") for seq in known.broken)
     planned = sum(link.before is None and link.after == State.PLANNED for link in known.links)
@@ -218,7 +220,7 @@ def _doubts(known: _Known, expected: ExpectedState) -> Iterator[Difference]:
         yield Difference("personal fields of its events", "the events no longer name the recipient")
 
 
-def _state_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
+def _state_faults(row: RowMapping, known: KnownEvents) -> Iterator[Difference]:
     """Whether a delivery is where its last event left it, and each event began where the one before had ended."""
     updates = [link for link in known.links if link.after is not None]
     yield from projection.state_faults(row["state"], known.expected())
@@ -227,7 +229,7 @@ def _state_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
     )
 
 
-def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
+def _plan_faults(row: RowMapping, known: KnownEvents) -> Iterator[Difference]:
     expected = known.expected()
     yield from _doubts(known, expected)
     yield from projection.planned_faults(row, expected)
@@ -238,14 +240,14 @@ def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
         yield Difference("certificate", "certificate does not match its SHA-256")
 
 
-def _message_faults(message: QueuedMessage, known: _Known) -> Iterator[Difference]:
+def _message_faults(message: QueuedMessage, known: KnownEvents) -> Iterator[Difference]:
     found = list(_frozen_faults(message, known))
     yield from found
     if not found and recipient(message["message"]) != message["address"]:
         yield Difference("outbox To", "outbox To is not the envelope recipient")
 
 
-def _frozen_faults(message: QueuedMessage, known: _Known) -> Iterator[Difference]:
+def _frozen_faults(message: QueuedMessage, known: KnownEvents) -> Iterator[Difference]:
     expected = known.expected()
     yield from _doubts(known, expected)
     yield from _state_faults(message, known)

@@ -56,7 +56,6 @@ if TYPE_CHECKING:
         adoption,
         certificate_owners,
         certificates,
-        eligibility,
         leases,
         lookup,
         mailbox_cleanup,
@@ -71,7 +70,7 @@ if TYPE_CHECKING:
     )
     from distributor.model.ports import Now
 else:  # a command that reads needs two or three of them
-    adoption, certificate_owners, certificates, eligibility, leases = late("adoption certificate_owners certificates eligibility leases")
+    adoption, certificate_owners, certificates, leases = late("adoption certificate_owners certificates leases")
     lookup, mailbox_cleanup, message_verification, opening = late("lookup mailbox_cleanup message_verification opening")
     packing, passwords, planning, resolution, sending, verification = late("packing passwords planning resolution sending verification")
 
@@ -154,13 +153,6 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders):
             changes = planning.unused_columns(tx.connection, used)
             planning.erase_columns(tx, changes)
         return len(changes)
-
-    def regenerate(
-        self, delivery: str, reason: str, request: DeliveryRequest | None = None, place: tuple[str, Locator] | None = None
-    ) -> Delivery:
-        with self._writing() as tx:
-            new = eligibility.regenerate(tx, delivery, reason, request, place)
-            return queries.by_ids(tx.connection, [new])[new]
 
     # pack
     def lease(self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:

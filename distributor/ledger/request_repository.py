@@ -13,11 +13,13 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
+from distributor.ledger import queries
 from distributor.ledger.engine import Database
 from distributor.ledger.lazy import late
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp
-from distributor.model.delivery import Delivery
+from distributor.model.certificates import Locator
+from distributor.model.delivery import Delivery, DeliveryRequest
 from distributor.model.requests import (
     CopyRequest,
     DayCount,
@@ -30,9 +32,10 @@ from distributor.model.requests import (
 from distributor.model.states import State
 
 if TYPE_CHECKING:
-    from distributor.ledger import accounts, incidents, mailbox_positions, portal_queries, requests
+    from distributor.ledger import accounts, eligibility, incidents, mailbox_positions, portal_queries, request_verification, requests
 else:
-    accounts, incidents, mailbox_positions, portal_queries, requests = late("accounts incidents mailbox_positions portal_queries requests")
+    accounts, eligibility, incidents, mailbox_positions = late("accounts eligibility incidents mailbox_positions")
+    portal_queries, request_verification, requests = late("portal_queries request_verification requests")
 
 
 class SqlRequests:
@@ -60,6 +63,8 @@ class SqlRequests:
 
     def decide(self, request: str, reason: str, *, approve: bool) -> CopyRequest:
         with self._writing() as tx:
+            if approve:
+                request_verification.refuse_changed_request(tx.connection, request)
             return requests.decide(tx, request, reason, approve=approve)
 
     def unplanned(self) -> list[CopyRequest]:
@@ -69,6 +74,22 @@ class SqlRequests:
     def planned(self, request: str, delivery: str) -> None:
         with self._writing() as tx:
             requests.planned(tx, request, delivery)
+
+    def regenerate(
+        self,
+        delivery: str,
+        reason: str,
+        draft: DeliveryRequest | None = None,
+        place: tuple[str, Locator] | None = None,
+        asked: str | None = None,
+    ) -> Delivery:
+        with self._writing() as tx:
+            if asked is not None:
+                request_verification.refuse_changed_request(tx.connection, asked)
+            new = eligibility.regenerate(tx, delivery, reason, draft, place)
+            if asked is not None:
+                requests.planned(tx, asked, new)
+            return queries.by_ids(tx.connection, [new])[new]
 
     # accounts
     def person_of(self, account: SignInAccount) -> str | None:

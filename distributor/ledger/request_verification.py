@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
+from distributor.errors import InvalidInput
 from distributor.ledger import accounts, engine, requests
 from distributor.ledger.engine import Database
+from distributor.ledger.message_verification import read_links
 from distributor.ledger.projection import EVENT_COLUMNS, shown
 from distributor.ledger.queries import PAGE
 from distributor.ledger.tables import account, delivery, event, request
@@ -84,6 +86,29 @@ def _opened(text: str | None) -> Values:
     except (ValueError, RecursionError):  # the chain's own check has found it
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def refuse_changed_request(connection: Connection, request_id: str) -> None:
+    """Raise InvalidInput where a request is not what the events of its delivery tell: nobody may have asked or approved.
+
+    Nothing where there is none.
+    """
+    row = connection.execute(select(request).where(request.c.id == request_id)).mappings().one_or_none()
+    if row is None:
+        return
+    known, expected = read_links(connection, [row["delivery"]])[row["delivery"]], _Expected(set())
+    for link in known.links:
+        if link.event in _TELLING:
+            expected.step("", link)
+    values = expected.requests.get(request_id)
+    faults = [f"event {seq}" for seq in known.broken]
+    faults += ["it has no events"] if values is None else [name for name, value in values.items() if row[name] != value]
+    if faults:
+        message = f"the ledger was modified outside distributor ({', '.join(faults)}); nothing is sent for this request"
+        hint = (
+            "run `distributor audit verify` to see what was modified, then deny the request: `distributor requests deny ID --reason TEXT`"
+        )
+        raise InvalidInput(message, where=request_id, hint=hint)
 
 
 def verify_requests(database: Database, doubtful: set[str]) -> Iterator[str]:

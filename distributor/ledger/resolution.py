@@ -92,12 +92,12 @@ def _never_packed(tx: WriteTransaction, delivery_id: str) -> int | None:
 def _refuse_useless(tx: WriteTransaction, row: transitions.Row) -> None:
     """A message whose password is gone would reach a person who can never open it, a revoked certificate one who must not use it."""
     hint = f"withdraw the delivery: `distributor withdraw {row['id']} --reason TEXT`"
+    if (why := _over(tx, row)) is not None:
+        raise RequestDenied(f"the message is not sent again: {why}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
     if _is_replaced(tx, row["id"]):
         raise RequestDenied(
             "the message was replaced and its password destroyed, so the recipient could not open it", where=row["id"], hint=hint
         )
-    if (why := _over(tx, row)) is not None:
-        raise RequestDenied(f"the message is not sent again: {why}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
 
 
 def _over(tx: WriteTransaction, row: transitions.Row) -> str | None:

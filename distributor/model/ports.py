@@ -200,11 +200,17 @@ class Ledger(  # all that one class implements
         ...
 
     def regenerate(
-        self, delivery: str, reason: str, draft: DeliveryRequest | None = None, place: tuple[str, Locator] | None = None
+        self,
+        delivery: str,
+        reason: str,
+        draft: DeliveryRequest | None = None,
+        place: tuple[str, Locator] | None = None,
+        asked: str | None = None,
     ) -> Delivery:
         """A new generation of a delivery, planned: the old password is destroyed, an unsent old message withdrawn.
 
         `draft` replaces locator and certificate; `place` only where the same certificate is found now: a plan and a locator.
+        `asked`: the request that it fulfils; raises RequestDenied, and nothing has changed, where that is not approved any more or planned.
         """
         ...
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from distributor.errors import InvalidInput, RequestDenied
-from distributor.model.certificates import ParsedIdentities, SourceMaterial
+from distributor.errors import Error, InvalidInput, RequestDenied
+from distributor.model.certificates import INCIDENT_RECORDED, ParsedIdentities, SourceMaterial
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import WorkerFailure
 from distributor.model.people import key_of
 from distributor.model.ports import Ledger, WorkerPool
-from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimits
+from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimits, RequestState
 from distributor.model.states import ID_PREFIX, State
 from distributor.workflows.resend import Places, renew
 
@@ -34,7 +34,7 @@ class Fulfilled:
 
 @dataclass(frozen=True, slots=True)
 class Unfulfilled:
-    """An approved request without a new generation, and why; denied where the person is gone, else tried again later."""
+    """Why an approved request has no new generation; denied where the person is gone or after an incident, else tried again."""
 
     request: CopyRequest
     reason: str
@@ -75,20 +75,42 @@ def fulfil(
     """Plan the new generation of an approved request; its password is a new one, and the old one is destroyed.
 
     May be repeated: a generation that was planned since the request was made is taken for it, also where this process did not plan it.
+    A request that was denied meanwhile stays so.
     """
-    if is_member is not None and not is_member(request.address):
-        return Unfulfilled(ledger.acting_as(POLICY).decide(request.id, GONE, approve=False), GONE)
     newest = _newest(ledger, request)
+    if (why := _refusal(ledger, newest, is_member)) is not None:
+        return _deny(ledger, request, why)
     if (since := _planned_since(newest, request)) is not None:
         return _record(ledger, request, since, signs_only=False)
     watching = _UsageReader(pool, newest.certificate_sha256)
     try:
-        new = renew(ledger, newest, request.reason, places, watching)
+        new = renew(ledger, newest, request.reason, places, watching, asked=request.id)
     except (RequestDenied, InvalidInput) as error:
-        if (since := _planned_since(_newest(ledger, request), request)) is not None:  # by another process at the same time
-            return _record(ledger, request, since, signs_only=False)
-        return Unfulfilled(request, str(error), error.hint)
-    return _record(ledger, request, new, signs_only="encrypt" not in watching.usages)
+        return _not_planned(ledger, request, error)
+    return Fulfilled(find(ledger, request.id), new, "encrypt" not in watching.usages)
+
+
+def _refusal(ledger: Ledger, newest: Delivery, is_member: IsMember | None) -> str | None:
+    """Why an approved request must not be fulfilled, now or later."""
+    if is_member is not None and not is_member(newest.address):
+        return GONE
+    why = ledger.revoked([newest.certificate_sha256]).get(newest.certificate_sha256, "")
+    return why if why.startswith(INCIDENT_RECORDED) else None
+
+
+def _deny(ledger: Ledger, request: CopyRequest, why: str) -> Unfulfilled:
+    with suppress(RequestDenied):  # somebody else denied it first
+        request = ledger.acting_as(POLICY).decide(request.id, why, approve=False)
+    return Unfulfilled(request, why)
+
+
+def _not_planned(ledger: Ledger, request: CopyRequest, error: Error) -> Fulfilled | Unfulfilled:
+    """The result where this process could not plan: another one may have planned it at the same time, or somebody denied it."""
+    now = find(ledger, request.id)
+    if now.state is RequestState.DENIED:
+        return Unfulfilled(now, f"it was denied by {now.decided_by} ({now.answer})")
+    planned = _planned_since(_newest(ledger, request), request) if now.planned is None else ledger.delivery(now.planned)
+    return Unfulfilled(now, str(error), error.hint) if planned is None else _record(ledger, request, planned, signs_only=False)
 
 
 def _newest(ledger: Ledger, request: CopyRequest) -> Delivery:

@@ -63,8 +63,16 @@ def _good(delivery: Delivery, now: datetime, revoked: Mapping[str, str]) -> Deli
     return delivery
 
 
-def renew(ledger: Ledger, old: Delivery, reason: str, places: Places, pool: WorkerPool[SourceMaterial, ParsedIdentities]) -> Delivery:
-    """Find the certificate again, then plan the new generation.
+def renew(  # noqa: PLR0913  what the search needs, and for whom
+    ledger: Ledger,
+    old: Delivery,
+    reason: str,
+    places: Places,
+    pool: WorkerPool[SourceMaterial, ParsedIdentities],
+    *,
+    asked: str | None = None,
+) -> Delivery:
+    """Find the certificate again, then plan the new generation. `asked`: the request that it fulfils.
 
     Raises RequestDenied when it is nowhere, before anything is changed.
     """
@@ -73,9 +81,9 @@ def renew(ledger: Ledger, old: Delivery, reason: str, places: Places, pool: Work
         found = _find(*places.open_plan(places.configured), pool, old, locator)
         if isinstance(found, Locator):
             ledger.begin_plan(places.plan_id, places.configured)
-            return ledger.regenerate(old.id, reason, place=(places.plan_id, found))
+            return ledger.regenerate(old.id, reason, place=(places.plan_id, found), asked=asked)
     plan, found = _find_by_plans(ledger, _plans(ledger, old, plan), places, pool, old, locator)
-    return ledger.regenerate(old.id, reason, place=(plan, found))
+    return ledger.regenerate(old.id, reason, place=(plan, found), asked=asked)
 
 
 def _plans(ledger: Ledger, old: Delivery, plan: str) -> list[str]:

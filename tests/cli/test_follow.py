@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -133,6 +134,26 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(sent: Workspace, tmp
                 heard = manager.recv(4096).decode()
             assert heard == "STOPPING=1"
             assert follower.process.wait() == 0
+
+
+@pytest.mark.parametrize("log", ["pipe", "full"])
+def test_a_log_that_cannot_be_written_does_not_end_it(sent: Workspace, log: str) -> None:
+    reading, writing = os.pipe() if log == "pipe" else (-1, os.open("/dev/full", os.O_WRONLY))
+    if log == "pipe":
+        os.close(reading)
+    command = [*sent.program(), "send", "--follow", "--yes"]
+    with subprocess.Popen(command, cwd=sent.folder, env=sent.environment(), stderr=writing) as process:
+        os.close(writing)
+        killer = threading.Timer(PATIENCE, process.kill)
+        killer.start()
+        for name in ("carol", "dave"):
+            sent.handler.arrived.clear()
+            sent.run_script(f"+ pfx {name} {name}@example.org\n$ distributor plan certificates/{name}.pfx >/dev/null 2>&1\n")
+            assert sent.handler.arrived.wait(PATIENCE)
+        process.terminate()
+        assert process.wait() == 0 or log == "full"
+        killer.cancel()
+    assert len(sent.handler.messages) == 4
 
 
 def test_it_asks_once_and_takes_no_other_choice(sent: Workspace) -> None:

@@ -27,11 +27,11 @@ def last(terminal: Screen) -> str:
 
 
 @WHOLE_COMMANDS
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_screen_says_that_the_password_is_spent(sent: Workspace, how: str) -> None:
+@pytest.mark.parametrize("how", ["\x03", "\x1c", signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "Ctrl-backslash", "SIGTERM", "SIGHUP"])
+def test_an_interrupted_screen_says_that_the_password_is_spent(sent: Workspace, how: str | int) -> None:
     with screen(sent.folder, sent.environment(), *REVEAL) as terminal:
         terminal.until("press Enter")
-        terminal.press("\x03") if how == "Ctrl-C" else os.kill(terminal.pid, signal.SIGTERM)
+        terminal.press(how) if isinstance(how, str) else os.kill(terminal.pid, how)
         assert terminal.end() == 130
     assert "\x1b[?1049l" in terminal.shown
     assert "nothing is lost" not in terminal.shown
@@ -42,7 +42,7 @@ def test_an_interrupted_screen_says_that_the_password_is_spent(sent: Workspace, 
 def test_after_enter_it_is_said_too_whatever_was_typed_before(sent: Workspace) -> None:
     with screen(sent.folder, sent.environment(), *REVEAL) as terminal:
         terminal.until("press Enter")
-        os.write(terminal._terminal, b"\xff\xfe\n")  # noqa: SLF001  octets that are no text
+        os.write(terminal._terminal, b"\x1a\xff\xfe\n")  # noqa: SLF001  Ctrl-Z, which would leave it on the screen, and octets that are no text
         assert terminal.end() == 0
     assert last(terminal) == SPENT
 

@@ -138,6 +138,35 @@ def test_the_password_of_the_file_may_come_from_a_pipe(alone: Workspace) -> None
     assert opens(package(received(alone)), delivery["password"])
 
 
+@pytest.mark.parametrize("written", ["", "\ufeff"])
+def test_a_piped_password_may_begin_with_a_byte_order_mark(alone: Workspace, written: str) -> None:
+    (alone.folder / "secret").write_text(f"{written}{PASSWORD}\r\n", encoding="utf-8")
+    assert alone.run("distributor self alice.pfx --password-file - --yes --stdout < secret").returncode == 0
+
+
+def test_a_closed_standard_input_has_no_password(alone: Workspace) -> None:
+    alone.run_script(
+        "$ distributor self alice.pfx --password-file - --yes --stdout <&-\n"
+        "error: standard input: it is closed\n"
+        "hint: pipe the file's password into the command, or name a file that contains it\n? 2\n"
+        "$ printf '\\377' | distributor self alice.pfx --password-file - --yes --stdout\n"
+        "error: standard input: not UTF-8 text\nhint: save the password as plain text\n? 3\n"
+    )
+
+
+def test_a_password_that_cannot_be_written_is_lost_and_that_is_said(alone: Workspace) -> None:
+    alone.run_script(
+        f"$ {SEND} >/dev/full\n"
+        "alice@example.org: accepted: ...\n"
+        "error: standard output: the new password cannot be written, and it is not kept: no space left on device\n"
+        "hint: the message cannot be opened; delete it, and run the command again\n? 3\n"
+        "$ distributor self alice.pfx --password-file secret --save out.p12 --stdout >/dev/full\n"
+        "out.p12: written, for alice@example.org\n"
+        "error: ...\n"
+        "hint: the file that was written cannot be opened; remove it, and run the command again\n? 3\n"
+    )
+
+
 def test_a_wrong_password_sends_nothing(alone: Workspace) -> None:
     (alone.folder / "secret").write_text("wrong", encoding="utf-8")
     done = alone.run(SEND)

@@ -37,7 +37,7 @@ def test_it_says_where_it_listens_answers_and_ends_cleanly(planned: Workspace) -
         with urllib.request.urlopen(f"{found[1]}/", timeout=30) as answer:  # noqa: S310  loopback
             assert answer.status == 200
             assert "Example AG" in answer.read().decode()
-        assert process.stderr.readline().startswith("GET / 200 ")
+        assert re.fullmatch(r"\S+Z request: GET / 200 \d+ ms from 127\.0\.0\.1\n", process.stderr.readline())
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
         assert process.wait(30) == 0

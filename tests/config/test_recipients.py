@@ -28,6 +28,14 @@ def test_one_key_takes_the_place_of_another(written: str, expected: str) -> None
     assert tomllib.loads(changed)["vault"]["recipients"] == ["new", "other"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("before", [BEFORE, "[vault]\n"])
+def test_a_byte_order_mark_and_the_ends_of_lines_stay(before: str, mark: str, end: str) -> None:
+    texts = [mark + (before + f'recipients = ["{key}"]' + AFTER).replace("\n", end) for key in ("old", "new")]
+    assert with_recipients(texts[0], ["new"], ["old"]) == texts[1]
+
+
 @pytest.mark.parametrize(
     "text",
     [

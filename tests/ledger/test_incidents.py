@@ -111,7 +111,7 @@ def test_a_message_that_arrives_after_all_has_no_password(world: World) -> None:
 def test_an_ambiguous_message_is_not_sent_again(world: World) -> None:
     claim = world.ambiguous()
     world.ledger.incident("anna@example.org", "phone stolen")
-    with pytest.raises(RequestDenied):
+    with pytest.raises(RequestDenied, match="the message is not sent again: an incident was recorded on 2026-11-24"):
         world.ledger.resolve(claim.id, State.QUEUED, {"reason": "it did not arrive"})
 
 

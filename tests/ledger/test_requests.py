@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.errors import RequestDenied, UsageError
+from distributor.errors import InvalidInput, RequestDenied, UsageError
 from distributor.model.requests import CopyRequest, RequestLimits, RequestState, SignInAccount
 from distributor.model.states import State
 from tests.ledger.world import World, draft
@@ -223,6 +223,46 @@ def test_a_request_that_was_added_is_found(world: World, anna: str) -> None:
     world.spoiled = True
     assert [str(one) for one in world.ledger.verify()] == ["request r-eve: has no events"]
     assert asked.id != "r-eve"
+
+
+@pytest.mark.parametrize("by", ["helga@host", "helga@laptop", "Helga@HOST", " helga@host"])
+def test_nobody_approves_a_request_of_his_own_from_another_machine(world: World, anna: str, by: str) -> None:
+    asked = ask(world, anna, by="helga@host")
+    with pytest.raises(RequestDenied, match="the requester cannot approve the request"):
+        world.ledger.acting_as(by).decide(asked.id, "", approve=True)
+    assert world.ledger.acting_as("adam@host").decide(asked.id, "", approve=True).state is RequestState.APPROVED
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        ("UPDATE request SET state = 'approved', decided_at = at, decided_by = 'eve'", "state, decided_by"),
+        ("UPDATE request SET state = 'approved', delivery = :other", "it has no events"),
+        (
+            "INSERT INTO request SELECT 'r-EVE', delivery, 'approved', at, \"by\", reason, at, 'eve', '', NULL FROM request",
+            "it has no events",
+        ),
+    ],
+)
+def test_a_request_that_was_edited_gets_no_generation(world: World, anna: str, edit: str, named: str) -> None:
+    other = world.accepted("bert")
+    asked = ask(world, anna)
+    world.ledger.decide(asked.id, "left", approve=False)
+    world.sql(edit.replace(":other", f"'{other}'"))
+    world.spoiled = True
+    (forged,) = world.ledger.unplanned()
+    with pytest.raises(InvalidInput, match=rf"modified outside distributor \({named}.*; nothing is sent for this request"):
+        world.ledger.regenerate(forged.delivery, "new phone", asked=forged.id)
+    assert [each.generation for each in world.ledger.find("anna@example.org", None)] == [1]
+
+
+def test_a_request_whose_requester_was_edited_is_not_approved(world: World, anna: str) -> None:
+    asked = ask(world, anna, by="root@host")
+    world.sql("UPDATE request SET \"by\" = 'helga@host'")
+    world.spoiled = True
+    with pytest.raises(InvalidInput, match=r"modified outside distributor \(by\)"):
+        world.ledger.decide(asked.id, "", approve=True)
+    assert world.ledger.decide(asked.id, "edited", approve=False).state is RequestState.DENIED
 
 
 def test_a_decided_and_planned_request_verifies(world: World, anna: str) -> None:

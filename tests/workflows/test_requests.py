@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -83,6 +83,39 @@ def test_the_portal_and_a_run_at_the_same_time_plan_one_generation(ledger: Ledge
     assert [each for each in done if isinstance(each, Unfulfilled)] == []
 
 
+class Meanwhile(Pool):
+    """Somebody else does something while the certificate is looked for."""
+
+    def __init__(self, does: Callable[[], object]) -> None:
+        self.does = does
+
+    def map(self, jobs: Iterable[SourceMaterial]) -> Iterator[tuple[SourceMaterial, ParsedIdentities | WorkerFailure]]:
+        self.does()
+        return super().map(jobs)
+
+
+def test_a_request_that_is_denied_while_its_certificate_is_looked_for_plans_nothing(ledger: Ledger) -> None:
+    request, before = approved(ledger), old(ledger)
+    other = ledger.acting_as("adam")
+    done = requests.fulfil(ledger, request, places(HERE), Meanwhile(lambda: other.decide(request.id, "not her", approve=False)))
+    assert isinstance(done, Unfulfilled)
+    assert (done.request.state, done.reason) == (RequestState.DENIED, "it was denied by adam (not her)")
+    assert ledger.find("p1@example.org", None) == [before]
+
+
+def test_a_generation_that_somebody_planned_and_took_back_meanwhile_is_not_planned_again(ledger: Ledger) -> None:
+    request = approved(ledger)
+
+    def plan_and_withdraw() -> None:
+        done = requests.fulfil(ledger, request, places(HERE), Pool())
+        assert isinstance(done, Fulfilled)
+        ledger.withdraw(done.delivery.id, "she has it now")
+
+    done = requests.fulfil(ledger, request, places(HERE), Meanwhile(plan_and_withdraw))
+    assert isinstance(done, Fulfilled)
+    assert (done.delivery.generation, done.delivery.state) == (2, State.WITHDRAWN)
+
+
 def test_a_person_who_is_gone_is_denied_before_and_after_the_approval(ledger: Ledger) -> None:
     request = approved(ledger)
     done = requests.fulfil(ledger, request, places(HERE), Pool(), is_member=lambda _: False)
@@ -91,6 +124,16 @@ def test_a_person_who_is_gone_is_denied_before_and_after_the_approval(ledger: Le
     assert (denied.state, denied.decided_by, denied.answer) == (RequestState.DENIED, "policy", requests.GONE)
     asked = requests.ask(ledger, request.delivery, "again", RequestLimits(), automatic=True, is_member=lambda _: False)
     assert asked.state is RequestState.DENIED
+    assert ledger.unplanned() == []
+
+
+def test_after_an_incident_an_approved_request_is_denied_and_tried_no_more(ledger: Ledger) -> None:
+    request = approved(ledger)
+    ledger.incident(request.address, "phone stolen")
+    done = requests.fulfil(ledger, request, places(HERE), Pool())
+    assert isinstance(done, Unfulfilled)
+    assert (done.request.state, done.request.decided_by) == (RequestState.DENIED, "policy")
+    assert done.reason.startswith("an incident was recorded on ")
     assert ledger.unplanned() == []
 
 
