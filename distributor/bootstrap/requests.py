@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from distributor.bootstrap import inputs
+from distributor.errors import InvalidInput
 from distributor.model.requests import RequestLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from distributor import config
     from distributor.model.people import Directory
     from distributor.model.ports import Ledger
     from distributor.model.requests import CopyRequest
+    from distributor.workflows.incident import ExposedCertificate
     from distributor.workflows.requests import Fulfilled, Unfulfilled
     from distributor.workflows.resend import Places
 
@@ -98,3 +100,35 @@ def fulfil(settings: config.Settings, ledger: Ledger, addresses: Collection[str]
     with inputs.parsing_pool(settings) as pool:
         is_member = Membership(settings)
         return [requests.fulfil(ledger, request, places(settings), pool, is_member) for request in waiting]
+
+
+def incident_text(
+    settings: config.Settings, ledger: Ledger, address: str, certificates: Sequence[ExposedCertificate]
+) -> tuple[str, InvalidInput | None]:
+    """What a person is told after an incident, in the person's language; and what is wrong with the workspace's template.
+
+    Where that cannot be rendered, the packaged text is used: an incident must not wait for a template.
+    """
+    from distributor.bootstrap.delivery import PACK_SECONDS, template_renderer
+    from distributor.mail.templates import INCIDENT
+    from distributor.model.delivery import DeliveryFilter
+    from distributor.model.issues import WorkerFailure
+    from distributor.model.people import key_of
+    from distributor.workers.pool import Workers
+    from distributor.workflows.incident import PersonText, PersonTexts
+
+    theirs = list(ledger.deliveries(DeliveryFilter(addresses=frozenset({key_of(address)}))))
+    newest = max(theirs, key=lambda delivery: delivery.id)
+    job = PersonText(newest.address, newest.name, newest.language, tuple(certificates))
+    renderer = replace(template_renderer(settings), kinds=(INCIDENT,))
+    contact = str(settings.sender.address)
+    texts = PersonTexts(renderer, settings.organisation.name, contact, settings.organisation.helpdesk)
+    try:
+        with Workers(texts, 1, PACK_SECONDS, inputs.CHILD_MEMORY) as pool:
+            ((_, text),) = pool.map([job])
+        if not isinstance(text, WorkerFailure):
+            return text, None
+        fault = InvalidInput(f"rendering failed ({text.reason})", where="templates/incident", hint="run `distributor doctor`")
+    except InvalidInput as error:
+        fault = error
+    return replace(texts, words=replace(renderer, workspace=None))(job), fault

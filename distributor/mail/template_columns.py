@@ -13,9 +13,10 @@ from distributor.files.reader import FileRefused, read_file
 LARGEST_TEMPLATE = 256 * 2**10  # bytes of one file
 
 
-def columns_used(folders: Iterable[Path]) -> frozenset[str]:
-    """The columns that any template of a message in these folders names."""
-    names = {path for folder in folders for path in folder.glob("message/**/*") if path.suffix in {".txt", ".html"}}
+def columns_used(folders: Iterable[Path], kinds: Iterable[str]) -> frozenset[str]:
+    """The columns that any template of these kinds in these folders names."""
+    files = (path for folder in folders for kind in kinds for path in folder.glob(f"{kind}/**/*"))
+    names = {path for path in files if path.suffix in {".txt", ".html"}}
     return frozenset(name for file in names for name in _columns_in(file))
 
 

@@ -14,7 +14,7 @@ import signal
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from traceback import walk_tb
@@ -39,12 +39,16 @@ from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, read_file
 from distributor.mail.message import RenderedText
 from distributor.mail.template_columns import LARGEST_TEMPLATE, columns_used
+from distributor.mail.template_samples import samples
 from distributor.model.issues import Diagnostic
-from distributor.model.people import Helpdesk, escape_unsafe, has_unsafe_chars
+from distributor.model.people import escape_unsafe, has_unsafe_chars
 
 LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged messages have some 15 000
 LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged messages take a few milliseconds
 FILES = ("subject.txt", "body.txt", "body.html")
+LETTER_FILES = ("address.txt", "letter.txt", "spelling.txt")
+INCIDENT_FILES = ("body.txt",)
+MESSAGE, PASSWORD, LETTER, INCIDENT = "message", "password", "password_letter", "incident"  # kinds of templates: the folders they are in
 LAST_RESORT = "en"
 PACKAGED = "packaged/"  # before the name of a template that a workspace overrides and extends
 _SOON = 0.001  # seconds
@@ -55,21 +59,30 @@ _TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 @dataclass(frozen=True, slots=True)
 class TemplateRenderer:
-    """Renders with the templates of a workspace and the organisation's languages. Can be pickled; compiled templates are not."""
+    """Renders with the templates of a workspace and the organisation's languages. Can be pickled; compiled templates are not.
+
+    `kinds`: the folders of templates that are in use; the first is that of `render`.
+    """
 
     workspace: Path | None  # the folder that may hold `templates/`
     languages: tuple[str, ...] = (LAST_RESORT,)
+    kinds: tuple[str, ...] = (MESSAGE,)
 
     def nearest(self, language: str) -> str:
         """The language of the message that somebody with this language gets."""
-        return nearest(language, self.languages, self.folders)
+        return nearest(language, self.languages, self.folders, self.kinds[0])
 
     def render(self, language: str, values: Mapping[str, object]) -> RenderedText:
         """Render a message in the nearest available language. Raises InvalidInput naming the template's file and line."""
-        environment, tag, places = _chosen(self, language)
+        environment, tag, places = _chosen(self, language, FILES)
         given = {**values, "language": tag}
         subject, text, html = (_render(environment, place, given) for place in places)
         return RenderedText(tag, _one_line(subject, places[0]), text, html)
+
+    def render_files(self, language: str, names: tuple[str, ...], values: Mapping[str, object]) -> tuple[str, ...]:
+        """Render files of the first kind in the nearest available language. Raises InvalidInput naming the template's file and line."""
+        environment, tag, places = _chosen(self, language, names)
+        return tuple(_render(environment, place, {**values, "language": tag}) for place in places)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -79,7 +92,7 @@ class TemplateRenderer:
 
     def columns(self) -> frozenset[str]:
         """The further roster columns that any template names. The others are not kept, since they may hold a secret."""
-        return columns_used(self.folders)
+        return columns_used(self.folders, self.kinds)
 
     def check(self, run: Checking = map) -> list[Diagnostic]:
         """Render every language with sample values, for `doctor`: a diagnostic for each fault, or one that all is well.
@@ -100,10 +113,17 @@ class TemplateRenderer:
         return diagnostics or [Diagnostic("templates", "ok", f"messages in {', '.join(available(self.folders))}")]
 
     def check_language(self, language: str) -> list[Diagnostic]:
-        """The faults of the message in one language."""
-        for values in samples():
+        """The faults of every kind in one language."""
+        for kind in self.kinds:
+            renderer = replace(self, kinds=(kind,))
             try:
-                self.render(language, values)
+                for values in samples():
+                    if kind == LETTER:
+                        renderer.render_files(language, LETTER_FILES, values)
+                    elif kind == INCIDENT:
+                        renderer.render_files(language, INCIDENT_FILES, {**values, "certificates": [values["certificate"]] * 2})
+                    else:
+                        renderer.render(language, values)
             except InvalidInput as error:
                 return [Diagnostic("templates", "error", str(error), error.hint)]
         return []
@@ -116,22 +136,22 @@ def packaged() -> Path:
 
 
 @functools.lru_cache(maxsize=16)
-def available(folders: tuple[Path, ...]) -> tuple[str, ...]:
-    """The languages that have a message."""
-    found = {path.parent.name for folder in folders for path in folder.glob("message/*/*") if path.name in FILES}
+def available(folders: tuple[Path, ...], kind: str = MESSAGE) -> tuple[str, ...]:
+    """The languages that have templates of a kind."""
+    found = {path.parent.name for folder in folders for path in folder.glob(f"{kind}/*/*") if path.name in {*FILES, *LETTER_FILES}}
     return tuple(sorted(tag for tag in found if _TAG.fullmatch(tag)))
 
 
 @functools.lru_cache(maxsize=256)
-def _chosen(renderer: TemplateRenderer, language: str) -> tuple[_Sandbox, str, tuple[str, ...]]:
-    folders = renderer.folders
-    tag = nearest(language, renderer.languages, folders)
-    return _environment(folders), tag, tuple(_place(folders, tag, name) for name in FILES)
+def _chosen(renderer: TemplateRenderer, language: str, names: tuple[str, ...]) -> tuple[_Sandbox, str, tuple[str, ...]]:
+    folders, kind = renderer.folders, renderer.kinds[0]
+    tag = nearest(language, renderer.languages, folders, kind)
+    return _environment(folders), tag, tuple(_place(folders, kind, tag, name) for name in names)
 
 
-def nearest(language: str, languages: tuple[str, ...], folders: tuple[Path, ...]) -> str:
+def nearest(language: str, languages: tuple[str, ...], folders: tuple[Path, ...], kind: str = MESSAGE) -> str:
     """The best available language: the one asked for, a wider one, the organisation's first, English."""
-    there = {tag.lower(): tag for tag in available(folders)}
+    there = {tag.lower(): tag for tag in available(folders, kind)}
     for asked in (language, *languages[:1], LAST_RESORT):
         parts = asked.replace("_", "-").lower().split("-")
         for length in range(len(parts), 0, -1):
@@ -232,14 +252,15 @@ def _locale(language: str) -> Locale:
     raise UnknownLocaleError(LAST_RESORT)
 
 
-def _place(folders: tuple[Path, ...], language: str, name: str) -> str:
+def _place(folders: tuple[Path, ...], kind: str, language: str, name: str) -> str:
     """The file of this language or of a wider one: `de-AT` may hold a body of its own and take its subject from `de`."""
     parts = language.split("-")
     for length in range(len(parts), 0, -1):
-        place = f"message/{'-'.join(parts[:length])}/{name}"
+        place = f"{kind}/{'-'.join(parts[:length])}/{name}"
         if any((folder / place).is_file() for folder in folders):
             return place
-    return f"message/{language}/{name}"
+    shared = f"{kind}/{name}"  # of all languages
+    return shared if any((folder / shared).is_file() for folder in folders) else f"{kind}/{language}/{name}"
 
 
 def _one_line(subject: str, place: str) -> str:
@@ -329,46 +350,6 @@ def _line(trace: TracebackType | None, name: str) -> tuple[str, int]:
         if "templates" in path.parts and path.suffix in {".txt", ".html"}:
             found = (path.as_posix().rpartition("templates/")[2], line)
     return found
-
-
-def samples() -> Iterator[dict[str, object]]:
-    """Sample values: one set for each password channel, for first and later generations."""
-    for generation, (channel, use) in enumerate((("reveal", ""), ("letter", "signing"), ("mail", "encryption")), 1):
-        yield sample(channel, generation, use)
-
-
-class _Columns(dict[str, str]):
-    """A roster row in which every column exists."""
-
-    def __missing__(self, key: str) -> str:
-        return key
-
-
-def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[str, object]:
-    """Made-up values of the kind that a message is rendered with."""
-    columns = _Columns()
-    return {
-        "organisation": {"name": "Example AG"},
-        "person": {"name": "Alice Example", "address": "alice@example.org", "columns": columns},
-        "column": columns,
-        "certificate": {
-            "not_before": datetime(2026, 11, 2, 8, tzinfo=UTC),
-            "not_after": datetime(2028, 11, 1, 8, tzinfo=UTC),
-            "serial": "4f2a90c1d7",
-            "issuer": "CN=Example Mail CA",
-            "sha256": "ab" * 32,
-            "use": use,
-        },
-        "file_name": "Alice Example SMIME 2026 4f2a90c1.pfx",
-        "sender": {"address": "certificates@example.org", "name": "Certificate Service"},
-        "contact": "certificates@example.org",
-        "channel": channel,
-        "password": {"groups": 5, "length": 5, "shape": "-".join(["xxxxx"] * 5), "plain": True},
-        "generation": generation,
-        "expires": 14,
-        "fetch_by": datetime(2026, 11, 16, 8, tzinfo=UTC),
-        "helpdesk": Helpdesk("IT Service", "+49 30 1234567", "Mon-Fri 8-17") if generation == 1 else Helpdesk(),
-    }
 
 
 class TimeLimitExceeded(Exception):

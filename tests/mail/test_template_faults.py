@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import InvalidInput
-from distributor.mail.templates import LARGEST_TEMPLATE, LARGEST_TEXT, TemplateRenderer, sample
+from distributor.mail.template_samples import sample
+from distributor.mail.templates import LARGEST_TEMPLATE, LARGEST_TEXT, TemplateRenderer
 from tests.mail.test_templates import LANGUAGES
 
 # --- faults ----------------------------------------------------------------------------------------------------------

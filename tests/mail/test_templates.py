@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from distributor.mail import templates as module
-from distributor.mail.templates import TemplateRenderer, sample
+from distributor.mail.template_samples import sample
+from distributor.mail.templates import TemplateRenderer
 from distributor.model.people import Helpdesk
 
 LANGUAGES = ("de", "en", "es", "fr", "it")
@@ -301,3 +302,51 @@ def test_html_escapes_what_people_are_called_and_text_does_not() -> None:
 def test_templates_are_sent_to_another_process(own: Path) -> None:
     there = pickle.loads(pickle.dumps(TemplateRenderer(own.parents[2], ("de",))))  # noqa: S301  our own bytes
     assert there.render("", sample()).language == "de"
+
+
+# --- the message with a password ---------------------------------------------------------------------------------------
+
+
+PASSWORD_VARIANTS = [(language, generation) for language in LANGUAGES for generation in (1, 2)]  # to another mailbox, to the manager
+
+
+@pytest.mark.parametrize(("language", "generation"), PASSWORD_VARIANTS)
+def test_text_and_html_of_a_password_s_message_say_the_same_and_no_more_than_they_must(language: str, generation: int) -> None:
+    wording = TemplateRenderer(None, kinds=("password",)).render(language, sample("mail", generation))
+    assert words(wording.text) == Page(wording.html).words
+    assert wording.language == language
+    for needed in ("abcde-fghjk-mnpqr-stuvw-xyzab", "4711", "2028", "Alice Example"):
+        assert needed in wording.text
+    assert "abcde" not in wording.subject
+    assert not re.search(r"@(?!media)|4f2a90c1|\.pfx|https?:|//|url\(|src=|href=", wording.text + wording.html)
+
+
+@pytest.mark.parametrize(("language", "generation"), PASSWORD_VARIANTS)
+def test_the_message_and_the_message_with_its_password_have_the_same_number(language: str, generation: int) -> None:
+    values = sample("mail", generation)
+    assert "4711" in TemplateRenderer(None).render(language, values).text
+    assert "4711" in TemplateRenderer(None, kinds=("password",)).render(language, values).subject
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_only_a_manager_is_told_to_give_the_password_away(language: str) -> None:
+    own, manager = (TemplateRenderer(None, kinds=("password",)).render(language, sample("mail", generation)) for generation in (1, 2))
+    assert words(own.text).count("alice") == 1
+    assert words(manager.text).count("alice") == 5
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_password_s_message_without_a_name_still_reads(language: str) -> None:
+    for generation in (1, 2):
+        values = sample("mail", generation) | {"person": {"name": "", "columns": {}}}
+        wording = TemplateRenderer(None, kinds=("password",)).render(language, values)
+        assert words(wording.text) == Page(wording.html).words
+        assert not re.search(r"\s[,.;]", wording.text)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_portal_is_named_where_there_is_one(language: str) -> None:
+    here, nowhere = (TemplateRenderer(None).render(language, sample("reveal") | {"portal": portal}) for portal in ("certs.example.org", ""))
+    assert "certs.example.org" in here.text
+    assert words(here.text) == Page(here.html).words
+    assert "certs.example.org" not in nowhere.text
