@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from distributor.bootstrap import inputs
-from distributor.errors import InvalidInput
 from distributor.model.requests import RequestLimits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from distributor import config
+    from distributor.errors import InvalidInput
     from distributor.model.people import Directory
     from distributor.model.ports import Ledger
     from distributor.model.requests import CopyRequest
@@ -30,6 +29,7 @@ def limits(settings: config.Settings) -> RequestLimits:
 
 def places(settings: config.Settings) -> Places:
     """Where certificates are found again; each new generation needs its own, since each may begin a plan."""
+    from distributor.bootstrap import inputs
     from distributor.workflows.resend import Places
 
     configured = inputs.configured(settings)
@@ -49,6 +49,7 @@ class Membership:
 
     def __call__(self, address: str) -> bool:
         """Raises ServiceUnavailable or InvalidInput where it cannot tell."""
+        from distributor.bootstrap import inputs
         from distributor.model.people import Address, key_of
 
         if not self.settings.rosters:
@@ -63,6 +64,7 @@ class Membership:
 
     def _people(self) -> frozenset[str]:
         """Everybody in the rosters of `[[sources]]`."""
+        from distributor.bootstrap import inputs
         from distributor.model.people import Person
 
         if self._listed is None:
@@ -95,6 +97,7 @@ def fulfil(settings: config.Settings, ledger: Ledger, addresses: Collection[str]
     waiting = [request for request in ledger.unplanned() if not addresses or key_of(request.address) in addresses]
     if not waiting:
         return []
+    from distributor.bootstrap import inputs
     from distributor.workflows import requests
 
     with inputs.parsing_pool(settings) as pool:
@@ -109,7 +112,9 @@ def incident_text(
 
     Where that cannot be rendered, the packaged text is used: an incident must not wait for a template.
     """
+    from distributor.bootstrap import inputs
     from distributor.bootstrap.delivery import PACK_SECONDS, template_renderer
+    from distributor.errors import InvalidInput
     from distributor.mail.templates import INCIDENT
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.issues import WorkerFailure
