@@ -135,6 +135,9 @@ def _tell(each: Fulfilled | Unfulfilled) -> bool:
     if isinstance(each, Unfulfilled):
         if each.denied:
             stderr_line(f"warning: request {each.request.id} of {address} is denied: {escape(each.reason)}")
+            stderr_line(
+                "hint: if the person is still there, correct the directory or the roster and ask again (see docs/portal.md#requests)"
+            )
             return True
         stderr_line(f"warning: request {each.request.id} is approved but not planned: {escape(each.reason)}")
         stderr_line(f"hint: {escape(each.hint)}" if each.hint else f"hint: see `distributor history {address}`")
