@@ -13,6 +13,7 @@ from distributor.cli.render import escape, stderr_line, stdout_line
 from distributor.errors import InvalidInput
 
 app = typer.Typer(help="Export the message templates.", no_args_is_help=True)
+REQUEST = "request"  # the folder of phrases that ask for another copy by mail
 
 
 @app.command(epilog="\b\nexample:\n  distributor templates export --language de")
@@ -36,7 +37,7 @@ def export(
     settings = bootstrap.settings(chosen)
     folder, kinds = settings.folder / "templates", template_renderer(settings).kinds
     kept = 0
-    for name in (name for kind in kinds for name in _files(packaged(), kind, language or known)):
+    for name in (name for kind in (*kinds, REQUEST) for name in _files(packaged(), kind, language or known)):
         target = folder / name
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

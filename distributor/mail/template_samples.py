@@ -36,6 +36,7 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
             "issuer": "CN=Example Mail CA",
             "sha256": "ab" * 32,
             "use": use,
+            "expired": generation > 1,
         },
         "file_name": "Alice Example SMIME 2026 4f2a90c1.pfx",
         "sender": {"address": "certificates@example.org", "name": "Certificate Service"},
@@ -54,8 +55,10 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
         "passwords": [{"number": 1, "label": "4711", **one}, {"number": 2, "label": "0815", **one}][:generation],
         "portal": "certificates.example.org" if generation > 1 else "",
         "today": datetime(2026, 11, 3, 8, tzinfo=UTC),
+        "since": datetime(2026, 11, 2, 8, tzinfo=UTC),
         "generation": generation,
         "expires": 14,
+        "request_by_mail": generation == 1,
         "fetch_by": datetime(2026, 11, 16, 8, tzinfo=UTC),
         "helpdesk": Helpdesk("IT Service", "+49 30 1234567", "Mon-Fri 8-17") if generation == 1 else Helpdesk(),
     }

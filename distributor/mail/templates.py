@@ -47,8 +47,11 @@ LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged mess
 LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged messages take a few milliseconds
 FILES = ("subject.txt", "body.txt", "body.html")
 LETTER_FILES = ("address.txt", "letter.txt", "spelling.txt")
-INCIDENT_FILES = ("body.txt",)
-MESSAGE, PASSWORD, LETTER, INCIDENT = "message", "password", "password_letter", "incident"  # kinds of templates: the folders they are in
+CALENDAR = "calendar.txt"  # the title of a calendar entry, then its text
+MESSAGE, PASSWORD, LETTER = "message", "password", "password_letter"  # kinds of templates: the folders they are in
+EXPIRING, UNCOLLECTED, UNCONFIRMED = REMINDERS = ("reminder/expiring", "reminder/uncollected", "reminder/unconfirmed")
+INCIDENT = "incident"  # what a person is told; no message, since it may be read out
+FILES_OF = {LETTER: LETTER_FILES, EXPIRING: (*FILES, CALENDAR), INCIDENT: ("body.txt",)}  # of the other kinds: FILES
 LAST_RESORT = "en"
 PACKAGED = "packaged/"  # before the name of a template that a workspace overrides and extends
 _SOON = 0.001  # seconds
@@ -118,12 +121,11 @@ class TemplateRenderer:
             renderer = replace(self, kinds=(kind,))
             try:
                 for values in samples():
-                    if kind == LETTER:
-                        renderer.render_files(language, LETTER_FILES, values)
-                    elif kind == INCIDENT:
-                        renderer.render_files(language, INCIDENT_FILES, {**values, "certificates": [values["certificate"]] * 2})
-                    else:
+                    if kind not in {LETTER, INCIDENT}:
                         renderer.render(language, values)
+                    if kind in FILES_OF:
+                        given = {**values, "certificates": [values["certificate"]] * 2}  # of an incident
+                        renderer.render_files(language, FILES_OF[kind], given)
             except InvalidInput as error:
                 return [Diagnostic("templates", "error", str(error), error.hint)]
         return []
@@ -138,7 +140,7 @@ def packaged() -> Path:
 @functools.lru_cache(maxsize=16)
 def available(folders: tuple[Path, ...], kind: str = MESSAGE) -> tuple[str, ...]:
     """The languages that have templates of a kind."""
-    found = {path.parent.name for folder in folders for path in folder.glob(f"{kind}/*/*") if path.name in {*FILES, *LETTER_FILES}}
+    found = {path.parent.name for folder in folders for path in folder.glob(f"{kind}/*/*") if path.name in FILES_OF.get(kind, FILES)}
     return tuple(sorted(tag for tag in found if _TAG.fullmatch(tag)))
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from distributor.mail import templates as module
+from distributor.mail.notices import phrase_key
 from distributor.mail.template_samples import sample
-from distributor.mail.templates import TemplateRenderer
+from distributor.mail.templates import TemplateRenderer, packaged
 from distributor.model.people import Helpdesk
 
 LANGUAGES = ("de", "en", "es", "fr", "it")
@@ -88,6 +89,19 @@ def test_every_message_has_what_a_reader_needs(language: str) -> None:
     ):
         assert needed in " ".join(wording.text.replace("\u00a0", " ").split()), needed
         assert needed.replace("&", "&amp;") in wording.html.replace("\u00a0", " "), needed
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_message_says_how_to_ask_for_another_copy_in_words_that_are_understood(language: str) -> None:
+    known = (packaged() / "request" / language / "phrases.txt").read_text(encoding="utf-8").splitlines()
+    first, *_ = known
+    assert len({phrase_key(phrase) for phrase in known}) == len(known)
+    quoted = re.compile(f"[„“«]\\s?{first}\\s?[“”»]")
+    with_it, without = (TemplateRenderer(None).render(language, sample() | {"request_by_mail": on}) for on in (True, False))
+    assert quoted.search(" ".join(with_it.text.split()))
+    assert quoted.search(with_it.html)
+    assert not quoted.search(without.text + without.html)
+    assert words(without.text) == Page(without.html).words
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
