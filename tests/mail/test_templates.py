@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from distributor.mail import templates as module
-from distributor.mail.notices import phrase_key
 from distributor.mail.template_samples import sample
-from distributor.mail.templates import TemplateRenderer, packaged
+from distributor.mail.templates import TemplateRenderer
 from distributor.model.people import Helpdesk
 
 LANGUAGES = ("de", "en", "es", "fr", "it")
@@ -89,19 +88,6 @@ def test_every_message_has_what_a_reader_needs(language: str) -> None:
     ):
         assert needed in " ".join(wording.text.replace("\u00a0", " ").split()), needed
         assert needed.replace("&", "&amp;") in wording.html.replace("\u00a0", " "), needed
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_message_says_how_to_ask_for_another_copy_in_words_that_are_understood(language: str) -> None:
-    known = (packaged() / "request" / language / "phrases.txt").read_text(encoding="utf-8").splitlines()
-    first, *_ = known
-    assert len({phrase_key(phrase) for phrase in known}) == len(known)
-    quoted = re.compile(f"[„“«]\\s?{first}\\s?[“”»]")
-    with_it, without = (TemplateRenderer(None).render(language, sample() | {"request_by_mail": on}) for on in (True, False))
-    assert quoted.search(" ".join(with_it.text.split()))
-    assert quoted.search(with_it.html)
-    assert not quoted.search(without.text + without.html)
-    assert words(without.text) == Page(without.html).words
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -316,51 +302,3 @@ def test_html_escapes_what_people_are_called_and_text_does_not() -> None:
 def test_templates_are_sent_to_another_process(own: Path) -> None:
     there = pickle.loads(pickle.dumps(TemplateRenderer(own.parents[2], ("de",))))  # noqa: S301  our own bytes
     assert there.render("", sample()).language == "de"
-
-
-# --- the message with a password ---------------------------------------------------------------------------------------
-
-
-PASSWORD_VARIANTS = [(language, generation) for language in LANGUAGES for generation in (1, 2)]  # to another mailbox, to the manager
-
-
-@pytest.mark.parametrize(("language", "generation"), PASSWORD_VARIANTS)
-def test_text_and_html_of_a_password_s_message_say_the_same_and_no_more_than_they_must(language: str, generation: int) -> None:
-    wording = TemplateRenderer(None, kinds=("password",)).render(language, sample("mail", generation))
-    assert words(wording.text) == Page(wording.html).words
-    assert wording.language == language
-    for needed in ("abcde-fghjk-mnpqr-stuvw-xyzab", "4711", "2028", "Alice Example"):
-        assert needed in wording.text
-    assert "abcde" not in wording.subject
-    assert not re.search(r"@(?!media)|4f2a90c1|\.pfx|https?:|//|url\(|src=|href=", wording.text + wording.html)
-
-
-@pytest.mark.parametrize(("language", "generation"), PASSWORD_VARIANTS)
-def test_the_message_and_the_message_with_its_password_have_the_same_number(language: str, generation: int) -> None:
-    values = sample("mail", generation)
-    assert "4711" in TemplateRenderer(None).render(language, values).text
-    assert "4711" in TemplateRenderer(None, kinds=("password",)).render(language, values).subject
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_only_a_manager_is_told_to_give_the_password_away(language: str) -> None:
-    own, manager = (TemplateRenderer(None, kinds=("password",)).render(language, sample("mail", generation)) for generation in (1, 2))
-    assert words(own.text).count("alice") == 1
-    assert words(manager.text).count("alice") == 5
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_password_s_message_without_a_name_still_reads(language: str) -> None:
-    for generation in (1, 2):
-        values = sample("mail", generation) | {"person": {"name": "", "columns": {}}}
-        wording = TemplateRenderer(None, kinds=("password",)).render(language, values)
-        assert words(wording.text) == Page(wording.html).words
-        assert not re.search(r"\s[,.;]", wording.text)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_portal_is_named_where_there_is_one(language: str) -> None:
-    here, nowhere = (TemplateRenderer(None).render(language, sample("reveal") | {"portal": portal}) for portal in ("certs.example.org", ""))
-    assert "certs.example.org" in here.text
-    assert words(here.text) == Page(here.html).words
-    assert "certs.example.org" not in nowhere.text
