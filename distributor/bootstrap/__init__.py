@@ -271,7 +271,10 @@ def vault(settings: config.Settings) -> VaultIdentity:
 
     with with_location(settings):
         if settings.vault.identity is None:
-            hint = 'run this on the machine that has the identity, or set `vault.identity = "file:vault.key"`'
+            hint = (
+                'run this on the machine that has the identity, or set `vault.identity = "file:vault.key"`'
+                " (see docs/vault.md#which-host-has-which-key)"
+            )
             raise InvalidInput("missing", where="vault.identity", hint=hint)
         try:
             secret = settings.vault.identity.resolve("vault.identity")

@@ -218,10 +218,10 @@ def packing_workflow(  # noqa: PLR0913, PLR0917  what the workflow depends on
 
 def template_renderer(settings: config.Settings) -> TemplateRenderer:
     """Renders messages from the workspace's templates, then the packaged ones."""
-    from distributor.mail.templates import LETTER, MESSAGE, PASSWORD, REMINDERS, TemplateRenderer
+    from distributor.mail.templates import INCIDENT, LETTER, MESSAGE, PASSWORD, REMINDERS, TemplateRenderer
 
     others = {"letter": (LETTER,), "mail": (PASSWORD,)}.get(settings.password.channel, ())
-    return TemplateRenderer(settings.folder, settings.organisation.languages, (MESSAGE, *others, *REMINDERS))
+    return TemplateRenderer(settings.folder, settings.organisation.languages, (MESSAGE, INCIDENT, *others, *REMINDERS))
 
 
 def outdated_templates(settings: config.Settings) -> InvalidInput | None:

@@ -19,7 +19,7 @@ from distributor.config.schema import SourceFiles
 from distributor.errors import InvalidInput, UsageError
 from distributor.model.certificates import Locator, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.people import Directory, DirectoryUser, Person
+from distributor.model.people import Address, Directory, DirectoryUser, Person, with_primary
 from distributor.model.ports import Roster, Source, WorkerPool
 
 if TYPE_CHECKING:
@@ -211,6 +211,10 @@ class _Directories:
         """The users of all."""
         for one in self._directories:
             yield from one.entries()
+
+    def find(self, address: Address) -> DirectoryUser | None:
+        """The user in any of them."""
+        return with_primary(address, (one.find(address) for one in self._directories))
 
 
 class _SourceSets:

@@ -158,7 +158,9 @@ class Follower:
         self.unplanned, self.unplanned_since = set(), monotonic()
         for each in requests.fulfil(self.settings, ledger, self.scope.addresses):
             fields = {"request": each.request.id, "address": each.request.address}
-            if isinstance(each, Unfulfilled):
+            if isinstance(each, Unfulfilled) and each.denied:
+                self.log("denied", each.reason, **fields)
+            elif isinstance(each, Unfulfilled):
                 self.unplanned.add(each.request.id)
                 self.log("not-planned", each.reason, **fields, hint=each.hint)
             else:

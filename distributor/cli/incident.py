@@ -36,6 +36,7 @@ def incident(
     Nothing of these certificates is sent any more; a new certificate is planned as usual. Asks first on a terminal.
     """
     from distributor import bootstrap
+    from distributor.bootstrap import requests
     from distributor.workflows import incident as texts
 
     settings, why, address = bootstrap.settings(chosen), bootstrap.reason(reason), bootstrap.address_key(name)
@@ -43,8 +44,9 @@ def incident(
         if not yes and can_ask():
             _ask(ledger, address)
         deliveries = ledger.incident(address, why)
-    found = texts.certificates(deliveries)
-    lines = [*texts.for_ca(found), "", *texts.for_person(address, found, settings.organisation.name)]
+        found = texts.certificates(deliveries)
+        text, fault = requests.incident_text(settings, ledger, address, found)
+    lines = [*texts.for_ca(found), "", f"To {escape(address)}:", *text.strip().splitlines()]
     if output is not None:
         with replacing(output, 0o600, such_as="revoke.txt") as file:
             file.write(("\n".join(lines) + "\n").encode())
@@ -53,6 +55,9 @@ def incident(
     elif output is None:
         for line in lines:
             stdout_line(escape(line))
+    if fault is not None:
+        stderr_line(f"warning: {escape(str(fault))}; the packaged text for the person is used")
+        stderr_line(f"hint: {escape(fault.hint or 'run `distributor doctor`')}")
     _summarise(address, deliveries, found, output)
     return 1 if any(one.left for one in found) else 0
 

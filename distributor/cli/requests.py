@@ -87,7 +87,7 @@ def add(name: DeliveryName, reason: Reason, certificate: CertificateName = None,
 def approve(name: RequestId, chosen: Config = None) -> int:
     """Approve a request: plan a new package with a new password, and destroy the old password.
 
-    Whoever asked cannot approve. The next `distributor send` sends it.
+    Whoever asked cannot approve. The request of a person who is gone from the directory is denied. The next `distributor send` sends it.
     """
     from distributor import bootstrap
     from distributor.model.people import key_of
@@ -98,7 +98,9 @@ def approve(name: RequestId, chosen: Config = None) -> int:
         request = ledger.decide(requests.find(ledger, name).id, "", approve=True)
         _print(request)
         failed = plan_approved(settings, ledger, {key_of(request.address)})
-    stderr_line("next: correct this, then distributor send" if failed else "next: distributor send")
+        waits = any(each.address == request.address for each in ledger.unplanned())
+    if waits or not failed:
+        stderr_line("next: correct this, then distributor send" if waits else "next: distributor send")
     return 1 if failed else 0
 
 
@@ -133,8 +135,8 @@ def _tell(each: Fulfilled | Unfulfilled) -> bool:
 
     address = escape(each.request.address)
     if isinstance(each, Unfulfilled):
-        if each.request.state == "denied":
-            stderr_line(f"note: request {each.request.id} is not sent: {escape(each.reason)}")
+        if each.denied:
+            stderr_line(f"note: request {each.request.id} of {address} is denied: {escape(each.reason)}")
             return False
         stderr_line(f"warning: request {each.request.id} is approved but not planned: {escape(each.reason)}")
         stderr_line(f"hint: {escape(each.hint)}" if each.hint else f"hint: see `distributor history {address}`")

@@ -207,8 +207,11 @@ def _keys_of(size: int) -> Select[Any]:
     return select(certificate.c.sha256, certificate.c.key_sha256).where(engine.one_of(certificate.c.sha256, size))
 
 
-def exposed(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
-    """Those of the certificates (SHA-256) whose key may be in the wrong hands, each with when that was recorded."""
+def exposed(connection: Connection, certificates: Iterable[str], leaves: Mapping[str, bytes] | None = None) -> dict[str, str]:
+    """Those of the certificates (SHA-256) whose key may be in the wrong hands, each with when that was recorded.
+
+    `leaves`: further ones in DER.
+    """
     first: dict[str, str] = {}
     for sha256, key, at in engine.all_rows(connection, _INCIDENTS, {}):
         for name in (sha256, key or sha256):
@@ -216,7 +219,8 @@ def exposed(connection: Connection, certificates: Iterable[str]) -> dict[str, st
     if not first:
         return {}
     found: dict[str, str] = {}
-    for sha256, key in engine.rows_of(connection, _keys_of, sorted(set(certificates))):
+    keys = engine.rows_of(connection, _keys_of, sorted(set(certificates)))
+    for sha256, key in (*keys, *((sha256, sha256_of(leaf)) for sha256, leaf in (leaves or {}).items())):
         if sha256 in first:
             found[sha256] = f"{INCIDENT_RECORDED}{first[sha256][:10]}"
         elif key in first:
@@ -224,10 +228,13 @@ def exposed(connection: Connection, certificates: Iterable[str]) -> dict[str, st
     return found
 
 
-def unusable(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
-    """Those of the certificates that must not be sent or published: revoked, or with an incident; each with when and why."""
+def unusable(connection: Connection, certificates: Iterable[str], leaves: Mapping[str, bytes] | None = None) -> dict[str, str]:
+    """Those of the certificates that must not be sent or published: revoked, or with an incident; each with when and why.
+
+    `leaves`: further ones by SHA-256, in DER.
+    """
     names = list(certificates)
-    return revoked(connection, names) | exposed(connection, names)
+    return revoked(connection, [*names, *(leaves or ())]) | exposed(connection, names, leaves)
 
 
 def withdraw_revoked(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[str]:

@@ -340,9 +340,9 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders):
         with self._writing() as tx:
             return certificates.reinstate(tx, certificate, reason)
 
-    def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
+    def revoked(self, certificates: Sequence[str], leaves: Mapping[str, bytes] | None = None) -> Mapping[str, str]:
         with self._database.reading() as connection:
-            return certificate_owners.unusable(connection, certificates)
+            return certificate_owners.unusable(connection, certificates, leaves)
 
     # copies and drafts in mailboxes
     def copies(self) -> list[CleanupItem]:

@@ -50,7 +50,8 @@ LETTER_FILES = ("address.txt", "letter.txt", "spelling.txt")
 CALENDAR = "calendar.txt"  # the title of a calendar entry, then its text
 MESSAGE, PASSWORD, LETTER = "message", "password", "password_letter"  # kinds of templates: the folders they are in
 EXPIRING, UNCOLLECTED, UNCONFIRMED = REMINDERS = ("reminder/expiring", "reminder/uncollected", "reminder/unconfirmed")
-FILES_OF = {LETTER: LETTER_FILES, EXPIRING: (*FILES, CALENDAR)}  # of the other kinds: FILES
+INCIDENT = "incident"  # what a person is told; no message, since it may be read out
+FILES_OF = {LETTER: LETTER_FILES, EXPIRING: (*FILES, CALENDAR), INCIDENT: ("body.txt",)}  # of the other kinds: FILES
 LAST_RESORT = "en"
 PACKAGED = "packaged/"  # before the name of a template that a workspace overrides and extends
 _SOON = 0.001  # seconds
@@ -120,10 +121,11 @@ class TemplateRenderer:
             renderer = replace(self, kinds=(kind,))
             try:
                 for values in samples():
-                    if kind != LETTER:
+                    if kind not in {LETTER, INCIDENT}:
                         renderer.render(language, values)
                     if kind in FILES_OF:
-                        renderer.render_files(language, FILES_OF[kind], values)
+                        given = {**values, "certificates": [values["certificate"]] * 2}  # of an incident
+                        renderer.render_files(language, FILES_OF[kind], given)
             except InvalidInput as error:
                 return [Diagnostic("templates", "error", str(error), error.hint)]
         return []

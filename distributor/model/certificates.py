@@ -257,8 +257,11 @@ class Revocations(Protocol):
         """Record `released` for its deliveries where it was on hold; returns them, or nothing where it was not."""
         ...
 
-    def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
-        """Those of the certificates that have a recorded revocation or incident, with its date and reason."""
+    def revoked(self, certificates: Sequence[str], leaves: Mapping[str, bytes] | None = None) -> Mapping[str, str]:
+        """Those of the certificates that have a recorded revocation or incident, with its date and reason.
+
+        `leaves`: further ones by SHA-256, in DER, which the ledger may not have yet; their keys may be known.
+        """
         ...
 
     def taken_back(self) -> list[RevokedDelivery]:

@@ -218,6 +218,16 @@ class Directory(Protocol):
         """Every user with an address, disabled ones too, or an Issue about one. Raises ServiceUnavailable."""
         ...
 
+    def find(self, address: Address) -> DirectoryUser | None:
+        """The user with this primary address, by a query for it; of several an enabled one. Raises ServiceUnavailable, InvalidInput."""
+        ...
+
+
+def with_primary(address: Address, entries: Iterable[DirectoryUser | Issue | None]) -> DirectoryUser | None:
+    """The user with this primary address; of several an enabled one. An alias does not count: it may be another person's by now."""
+    found = [entry for entry in entries if isinstance(entry, DirectoryUser) and entry.person.address.key == address.key]
+    return next((user for user in found if user.enabled), next(iter(found), None))
+
 
 def in_use(entries: Iterable[DirectoryUser | Issue]) -> Iterator[Person | Issue]:
     """The people whose accounts are enabled, and the issues."""

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from distributor import bootstrap
 from distributor.bootstrap import portal as parts
+from distributor.bootstrap import requests
 from distributor.config import Settings
 from distributor.errors import Error, RequestDenied, ServiceUnavailable, UsageError
 from distributor.mail.templates import packaged
@@ -93,7 +94,9 @@ def compose(settings: Settings, ledger: Ledger) -> Portal:
         provider=parts.provider(settings),
         actions=Actions(
             vault=opened,
+            ask=partial(requests.ask, settings),
             fulfil=partial(parts.fulfil, settings),
+            incident_text=partial(requests.incident_text, settings),
             send_again=partial(parts.send_again, settings),
             address_of=partial(parts.address_of, settings),
         ),

@@ -11,7 +11,7 @@ from distributor.errors import Error, RequestDenied
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.people import key_of
 from distributor.model.ports import Ledger
-from distributor.model.requests import CopyRequest, RequestLimitReached, RequestLimits, RequestState
+from distributor.model.requests import CopyRequest, RequestLimitReached, RequestState
 from distributor.model.states import PasswordState, State
 from distributor.portal.pages import outcome, show, welcome
 from distributor.portal.security import REVEALS, log
@@ -204,18 +204,16 @@ def again(portal: Portal, visit: Visit) -> Response:
         return _again_page(portal, visit, delivery, missing="more" in visit.form)
     chosen = portal.views.texts["en"](f"reason_{reason}") if reason in REASONS else reason
     text = f"{chosen}: {more}"[:LONGEST_REASON] if more else chosen
-    automatic = portal.settings.requests is RequestPolicy.AUTOMATIC
     ledger = portal.ledger.acting_as(visit.signed_in.by)
-    limits = RequestLimits(portal.settings.daily, portal.settings.monthly)
     try:
-        asked = ledger.ask(delivery.id, text, limits=limits, approve=automatic)
+        asked = portal.actions.ask(ledger, delivery.id, text)
     except RequestLimitReached as reached:
         day = t.day(reached.again) if reached.again else ""
         return outcome(portal, visit, "again_limit", status=429, help_too=True, date=day)
     except RequestDenied as denied:
         log.warning("request refused: %s", denied)
         return outcome(portal, visit, "again_refused", status=409, help_too=True)
-    if asked.state is RequestState.OPEN:
+    if portal.settings.requests is not RequestPolicy.AUTOMATIC:  # not by its state: whoever is gone from the directory is told nothing
         return outcome(portal, visit, "again_open", address=delivery.address)
     try:
         why = portal.actions.fulfil(ledger, asked.address)

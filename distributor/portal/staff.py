@@ -97,7 +97,7 @@ def approve(portal: Portal, visit: Visit) -> Response:
     except Error as error:
         why = str(error)
     if why:
-        return _requests(portal, visit, fault=f"approved, but not planned yet: {why}")
+        return _requests(portal, visit, fault=f"not planned: {why}")
     return RedirectResponse("/admin/requests?notice=approved", 303)
 
 
@@ -172,7 +172,7 @@ def incident(portal: Portal, visit: Visit) -> Response:
     log.warning("%s reported an incident", visit.signed_in.by)
     found = workflow.certificates(exposed)
     to_ca = "\n".join(workflow.for_ca(found))
-    to_person = "\n".join(workflow.for_person(address, found, portal.organisation.name))
+    to_person, _ = portal.actions.incident_text(portal.ledger, address, found)
     return show(
         portal, visit, "incident", section="/admin", address=address, exposed=exposed, to_ca=to_ca, to_person=to_person, missing=False
     )

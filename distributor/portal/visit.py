@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from distributor.config.schema import Organisation
 from distributor.config.schema import Portal as PortalSettings
+from distributor.errors import InvalidInput
 from distributor.model.delivery import Delivery
 from distributor.model.ports import Ledger, Vault
 from distributor.model.requests import CopyRequest, DayCount
@@ -18,6 +19,7 @@ from distributor.model.states import State
 from distributor.portal.security import RateLimits
 from distributor.portal.sessions import Role, Session, SessionStore
 from distributor.portal.views import Views
+from distributor.workflows.incident import ExposedCertificate
 
 LONGEST_REASON = 500  # characters
 FIGURES_KEPT = timedelta(seconds=10)
@@ -31,8 +33,12 @@ class Actions:
     """
 
     vault: Vault | None
+    ask: Callable[[Ledger, str, str], CopyRequest]  # records a person's request for a delivery, with a reason
     fulfil: Callable[[Ledger, str], str]  # plans what was approved for an address; why it cannot, or nothing
     send_again: Callable[[Ledger, str, str], None]  # an ambiguous delivery, with a reason
+    incident_text: Callable[
+        [Ledger, str, Sequence[ExposedCertificate]], tuple[str, InvalidInput | None]
+    ]  # for a person; a template's fault
     address_of: Callable[[str], str | None]  # Entra's object id -> the person's address, by the directory
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from distributor.model.audit_log import format_timestamp
-from distributor.model.people import escape_unsafe
+from distributor.model.people import Helpdesk, escape_unsafe
 from distributor.model.requests import ExposedDelivery
 from distributor.model.states import State
 
@@ -65,14 +66,41 @@ def _time(moment: datetime | None) -> str | None:
     return None if moment is None else f"{format_timestamp(moment)[:19]}Z"
 
 
-def for_person(address: str, found: Sequence[ExposedCertificate], organisation: str) -> Iterator[str]:
-    """What the person is told, to be sent or read out."""
-    one = len(found) == 1
-    yield f"To {escape_unsafe(address)}:"
-    yield f"The private key of your S/MIME certificate{'' if one else 's'} may be in the wrong hands."
-    yield f"We have asked for {'it' if one else 'them'} to be revoked. You will get a new certificate with a new key."
-    yield "1. Do not open or install a certificate or a password that we sent you before today; delete those messages."
-    yield "2. Stop signing and decrypting with the old certificate. Keep it only to read old mail, on a device that you trust."
-    yield "3. If a device was lost or stolen, have your administrator wipe it, and change the password of your mailbox."
-    yield "4. Tell people who write to you in confidence that mail encrypted to the old certificate may be read by others."
-    yield organisation
+@dataclass(frozen=True, slots=True)
+class PersonText:
+    """What the text for a person is about."""
+
+    address: str
+    name: str
+    language: str
+    certificates: tuple[ExposedCertificate, ...]
+
+
+class FileRenderer(Protocol):
+    """Renders several templates with the same values."""
+
+    def render_files(self, language: str, names: tuple[str, ...], values: Mapping[str, object]) -> tuple[str, ...]:
+        """The text of each file. Raises InvalidInput naming the template's file and line."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PersonTexts:
+    """Renders what a person is told, to be sent or read out, in the person's language."""
+
+    words: FileRenderer
+    organisation: str
+    contact: str
+    helpdesk: Helpdesk = field(default_factory=Helpdesk)
+
+    def __call__(self, job: PersonText) -> str:
+        """The text. Raises InvalidInput for a template that cannot be rendered."""
+        values: dict[str, object] = {
+            "organisation": {"name": self.organisation},
+            "person": {"name": job.name, "address": job.address},
+            "certificates": [{"serial": one.serial, "not_after": one.not_after} for one in job.certificates],
+            "contact": self.contact,
+            "helpdesk": self.helpdesk,
+        }
+        (text,) = self.words.render_files(job.language, ("body.txt",), values)
+        return text

@@ -81,7 +81,7 @@ def plan(  # noqa: PLR0913  what a use case needs
     work = Matching(people, languages, now, checker, spool, written_in, recipients)
     record = _Record(ledger, plan_id, inputs, show, spool)
     for batch in _batches(work.candidates(source, pool, tell)):
-        record.keep(work.trusted(batch, ledger.revoked([candidate.draft.facts.sha256 for candidate in batch])))
+        record.keep(work.trusted(batch, ledger.revoked([], {candidate.draft.facts.sha256: candidate.draft.leaf for candidate in batch})))
     for late in (work.missing(), record.notes):
         for issue in late:
             work.issues.append(issue)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from distributor.model.certificates import CertificateInfo, Locator, SourceMaterial, is_hold
+from distributor.model.certificates import INCIDENT_RECORDED, CertificateInfo, Locator, SourceMaterial, is_hold
 from distributor.model.delivery import ExistingDelivery, Taken
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import escape_unsafe
@@ -42,6 +42,8 @@ def already(known: ExistingDelivery, source: str) -> Issue:
 def revocation(reason: str) -> Issue:
     """A certificate that the ledger knows to be revoked, whatever a CRL says now."""
     hint = "run `distributor trust watch` to check whether it is valid again" if is_hold(reason) else "have a new certificate issued"
+    if reason.startswith(INCIDENT_RECORDED):
+        hint = "have a new certificate with a new key issued"
     return Issue(Severity.ERROR, CheckId.REVOKED, reason, hint)
 
 

@@ -16,9 +16,10 @@ from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimit
 from distributor.model.states import ID_PREFIX, State
 from distributor.workflows.resend import Places, renew
 
-IsMember = Callable[[str], bool]  # whether the directory still has the person with this address
+IsMember = Callable[[str], bool]  # whether the directory still has the person with this address; raises Error where it cannot tell
 POLICY = "policy"  # who decides what nobody decided
-GONE = "the person is no longer in the directory"
+GONE = "the person is no longer in the directory, or not with this address"
+UNCHECKED = "cannot check whether the person is still in the directory"
 SIGNS_ONLY = "this certificate only signs: have a new one issued instead of sending the key again"
 _LOST = frozenset({State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # nobody has the message of such a generation, nor will
 
@@ -40,6 +41,11 @@ class Unfulfilled:
     reason: str
     hint: str | None = None
 
+    @property
+    def denied(self) -> bool:
+        """Whether it is not tried again."""
+        return self.request.state is RequestState.DENIED
+
 
 def find(ledger: Ledger, text: str) -> CopyRequest:
     """The request whose id begins so. Raises RequestDenied."""
@@ -57,12 +63,26 @@ def ask(  # noqa: PLR0913  a request and the policy for it
 ) -> CopyRequest:
     """Record a request; `automatic`: approved at once. That of a person who is gone from the directory is recorded and denied.
 
-    Raises RequestDenied beyond the limits.
+    Where the directory cannot be reached, `fulfil` looks again. Raises RequestDenied beyond the limits.
     """
     known = ledger.delivery(delivery)
-    gone = is_member is not None and known is not None and not is_member(known.address)
+    gone = is_member is not None and known is not None and _is_gone(is_member, known.address) is True
     request = ledger.ask(delivery, reason, limits=limits, approve=automatic and not gone)
-    return ledger.acting_as(POLICY).decide(request.id, GONE, approve=False) if gone else request
+    return _deny(ledger, request, GONE) if gone else request
+
+
+def _is_gone(is_member: IsMember, address: str) -> bool | Error:
+    """Whether the directory no longer has the person; the error where it cannot tell."""
+    try:
+        return not is_member(address)
+    except Error as error:
+        return error
+
+
+def _deny(ledger: Ledger, request: CopyRequest, why: str) -> CopyRequest:
+    with suppress(RequestDenied):  # another process decided it first
+        ledger.acting_as(POLICY).decide(request.id, why, approve=False)
+    return find(ledger, request.id)
 
 
 def fulfil(
@@ -78,10 +98,17 @@ def fulfil(
     A request that was denied meanwhile stays so.
     """
     newest = _newest(ledger, request)
-    if (why := _refusal(ledger, newest, is_member)) is not None:
-        return _deny(ledger, request, why)
+    if why := _incident(ledger, newest):
+        return Unfulfilled(_deny(ledger, request, why), why)
     if (since := _planned_since(newest, request)) is not None:
         return _record(ledger, request, since, signs_only=False)
+    match _is_gone(is_member, request.address) if is_member is not None else False:
+        case Error() as error:
+            return Unfulfilled(request, f"{UNCHECKED}: {error}", error.hint)
+        case True:
+            return Unfulfilled(_deny(ledger, request, GONE), GONE)
+        case _:
+            pass
     watching = _UsageReader(pool, newest.certificate_sha256)
     try:
         new = renew(ledger, newest, request.reason, places, watching, asked=request.id)
@@ -90,18 +117,10 @@ def fulfil(
     return Fulfilled(find(ledger, request.id), new, "encrypt" not in watching.usages)
 
 
-def _refusal(ledger: Ledger, newest: Delivery, is_member: IsMember | None) -> str | None:
-    """Why an approved request must not be fulfilled, now or later."""
-    if is_member is not None and not is_member(newest.address):
-        return GONE
+def _incident(ledger: Ledger, newest: Delivery) -> str:
+    """That an incident was recorded about the certificate, which ends its requests; empty where there was none."""
     why = ledger.revoked([newest.certificate_sha256]).get(newest.certificate_sha256, "")
-    return why if why.startswith(INCIDENT_RECORDED) else None
-
-
-def _deny(ledger: Ledger, request: CopyRequest, why: str) -> Unfulfilled:
-    with suppress(RequestDenied):  # somebody else denied it first
-        request = ledger.acting_as(POLICY).decide(request.id, why, approve=False)
-    return Unfulfilled(request, why)
+    return why if why.startswith(INCIDENT_RECORDED) else ""
 
 
 def _not_planned(ledger: Ledger, request: CopyRequest, error: Error) -> Fulfilled | Unfulfilled:

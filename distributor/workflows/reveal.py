@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distributor.errors import RequestDenied, UsageError
+from distributor.model.certificates import INCIDENT_RECORDED
 from distributor.model.delivery import Delivery, SealedPassword
 from distributor.model.people import key_of
 from distributor.model.secret import Secret
@@ -38,7 +39,8 @@ class Reveal:
             choices = lookup.certificates(named[envelope.delivery] for envelope in ready)
             raise UsageError(f"{len(ready)} passwords are ready", where=deliveries[0].address, hint=f"add --certificate: {choices}")
         if not ready:
-            raise _refusal(deliveries[0].address, newest)
+            revoked = self.ledger.revoked([envelope.certificate_sha256 for envelope in newest[:1]])
+            raise _refusal(deliveries[0].address, newest, next(iter(revoked.values()), ""))
         return ready[0]
 
     def hand_over(self, envelope: SealedPassword, reason: str) -> Secret:
@@ -65,7 +67,10 @@ def _newest(envelopes: Iterable[SealedPassword]) -> list[SealedPassword]:
     return list(newest.values())
 
 
-def _refusal(address: str, newest: Sequence[SealedPassword]) -> RequestDenied:
+def _refusal(address: str, newest: Sequence[SealedPassword], revoked: str) -> RequestDenied:
+    if revoked.startswith(INCIDENT_RECORDED):
+        hint = "have a new certificate with a new key issued, then run `distributor plan`"
+        return RequestDenied(f"{revoked}; the password is not available any more", where=address, hint=hint)
     again = f"a new package with a new password: distributor resend {address} --reason TEXT"
     if not newest:
         return RequestDenied("there is no password yet: the message is not packaged", where=address, hint=f"distributor status {address}")

@@ -136,7 +136,14 @@ def test_every_command_in_a_hint_exists_with_its_options() -> None:
 
 @pytest.mark.parametrize(
     ("page", "by"),
-    [("docs/exchange-online.md", "--graph"), ("docs/exchange-online.md", "--smtp smtp.office365.com"), ("docs/trust.md", "")],
+    [
+        ("docs/exchange-online.md", "--graph"),
+        ("docs/exchange-online.md", "--smtp smtp.office365.com"),
+        ("docs/trust.md", ""),
+        ("docs/portal.md", ""),
+        ("docs/vault.md", ""),
+        ("docs/passwords.md", ""),
+    ],
 )
 def test_the_tables_in_a_document_are_accepted(page: str, by: str, tmp_path: Path, authority: Authority) -> None:
     workspace = Workspace(tmp_path, authority)
@@ -216,7 +223,25 @@ def test_what_the_helpdesk_types_works(sent: Workspace) -> None:
     for line in found:
         more = next((flag for word, flag in asked.items() if word in line), "")
         done = sent.run(line.replace("ADDRESS", "alice@example.org") + more)
+        assert done.returncode == (1 if "incident" in line else 0), f"{line}\n{done.stdout}"  # her key has left: a person must act
+    assert "incident" in line
+    assert "To the CA:" in (sent.folder / "revoke.txt").read_text(encoding="utf-8")
+
+
+@SLOW
+def test_the_commands_of_the_vault_page_run(sent: Workspace) -> None:
+    lines = runnable("docs/vault.md")
+    assert len(lines) == 4
+    for line in lines:
+        done = sent.run(line)
         assert done.returncode == 0, f"{line}\n{done.stdout}"
+
+
+def test_the_redirect_uri_in_the_documents_is_that_of_the_portal() -> None:
+    sign_in = pytest.importorskip("distributor.portal.sign_in", reason="there is no portal yet")
+    for page in ("docs/portal.md", "docs/deploy.md"):
+        assert sign_in.CALLBACK in PAGES[page]
+        assert "/callback" not in PAGES[page]
 
 
 @SLOW

@@ -14,7 +14,7 @@ import pytest
 from distributor.adapters import REGISTRY
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.people import Address, Person
+from distributor.model.people import Address, Directory, Person
 from distributor.model.ports import Roster
 from distributor.model.secret import Secret
 from tests.doubles.graphd import graphd
@@ -29,11 +29,15 @@ ALICE = Person(Address("alice", "example.org"), "Alice Example", "de-AT", altern
 
 @dataclass(frozen=True)
 class Lists:
-    """Of one kind: a list of Alice, of a bad address and of Bob; one that cannot be read; and what only this kind says of Alice."""
+    """Of one kind: a list of Alice, of a bad address and of Bob; one that cannot be read; and what only this kind says of Alice.
+
+    `directories`: both again, where the kind also finds one user; its Alice has the alias `a.example`, and Dora's account is disabled.
+    """
 
     good: Roster
     gone: Roster
     alice: Person
+    directories: tuple[Directory, Directory] | None = None
 
 
 @contextmanager
@@ -57,12 +61,17 @@ def _graph(folder: Path) -> Iterator[Lists]:
     with graphd(folder) as cloud, pytest.MonkeyPatch.context() as patch:
         for name, value in cloud.environment.items():
             patch.setenv(name, value)
-        cloud.user("alice@example.org", displayName="Alice Example", preferredLanguage="de-AT", otherMails=["a@home.example"])
+        proxies = ["smtp:a.example@example.org", "SMTP:alice@example.org"]
+        alice = {"displayName": "Alice Example", "preferredLanguage": "de-AT", "otherMails": ["a@home.example"]}
+        cloud.user("alice@example.org", proxyAddresses=proxies, **alice)
         cloud.user("not an address", userPrincipalName="nobody@example.org")
-        cloud.user("bob@example.org", displayName=None)
+        cloud.user("bob@example.org", displayName=None, proxyAddresses=[])
+        cloud.user("dora@example.org", accountEnabled=False)
         app = cloud.app(secrets={SECRET: None}, roles=["User.Read.All"])
         settings = graph.Settings(tenant=cloud.tenant, client_id=app, secret=Secret(SECRET), login=cloud.login, graph=cloud.graph)
-        yield Lists(graph.open(settings, "rosters[0]"), graph.open(replace(settings, group=str(uuid.uuid4())), "rosters[0]"), ALICE)
+        good, gone = graph.open(settings, "rosters[0]"), graph.open(replace(settings, group=str(uuid.uuid4())), "rosters[0]")
+        yield Lists(good, gone, ALICE, (good, gone))
+        assert cloud.violations() == []
 
 
 @contextmanager
@@ -76,12 +85,15 @@ def _ldap(folder: Path) -> Iterator[Lists]:
             "displayName": "Alice Example",
             "preferredLanguage": "de-AT",
             "otherMailbox": "a@home.example",
+            "proxyAddresses": ["smtp:a.example@example.org", "SMTP:alice@example.org"],
         }
         server.add("alice", "inetOrgPerson", "microsoftUser", **alice)
         server.add("nobody", "inetOrgPerson", mail="not an address")
         server.add("bob", "inetOrgPerson", mail="bob@example.org")
+        server.add("dora", "inetOrgPerson", "microsoftUser", mail="dora@example.org", userAccountControl="514")
         settings = ldap.Settings(server.url, f"ou=people,{BASE}", WRITER, Secret(WRITES))
-        yield Lists(ldap.open(settings, "rosters[0]"), ldap.open(replace(settings, base="ou=gone,dc=example,dc=org"), "rosters[0]"), ALICE)
+        good, gone = (ldap.open(replace(settings, base=f"ou={name},{BASE}"), "rosters[0]") for name in ("people", "gone"))
+        yield Lists(good, gone, ALICE, (good, gone))
 
 
 LISTS: dict[str, Callable[[Path], AbstractContextManager[Lists]]] = {"csv": _csv, "graph": _graph, "ldap": _ldap}
@@ -132,5 +144,50 @@ def test_people_can_be_asked_for_twice(roster: Roster) -> None:
 def test_a_list_that_cannot_be_read_is_an_error_with_a_place_and_a_way_out(lists: Lists) -> None:
     with pytest.raises((InvalidInput, ServiceUnavailable)) as caught:
         list(lists.gone.people())
+    assert caught.value.where
+    assert caught.value.hint
+
+
+# --- one user of a directory -------------------------------------------------------------------------------------------
+
+
+directories = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "csv"], indirect=True)
+
+
+@pytest.fixture
+def directory(kind: str, lists: Lists) -> Directory:
+    assert lists.directories is not None, f"{kind} has no directories in {__file__}"
+    return lists.directories[0]
+
+
+@directories
+def test_a_user_is_found_by_the_primary_address_in_any_case(directory: Directory) -> None:
+    found = directory.find(Address("ALICE", "example.org"))
+    assert found is not None
+    assert (replace(found.person, hint=None), found.enabled) == (ALICE, True)
+    bob = directory.find(Address("bob", "example.org"))
+    assert bob is not None
+    assert bob.person.address == Address("bob", "example.org")
+
+
+@directories
+def test_a_disabled_user_is_found_as_one(directory: Directory) -> None:
+    found = directory.find(Address("dora", "example.org"))
+    assert found is not None
+    assert not found.enabled
+
+
+@directories
+@pytest.mark.parametrize("local", ["nobody", "a.example", "alic", "alice*", "o'brien", "a)(mail=*"])
+def test_nobody_is_found_by_an_alias_or_by_a_part_of_an_address(directory: Directory, local: str) -> None:
+    assert directory.find(Address(local, "example.org")) is None
+
+
+@directories
+def test_a_directory_that_cannot_be_read_finds_nobody_by_an_error(directory: Directory, lists: Lists) -> None:
+    del directory
+    assert lists.directories is not None
+    with pytest.raises((InvalidInput, ServiceUnavailable)) as caught:
+        lists.directories[1].find(Address("alice", "example.org"))
     assert caught.value.where
     assert caught.value.hint

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import RequestDenied
+from distributor.errors import RequestDenied, ServiceUnavailable
 from distributor.model.certificates import ParsedIdentities, SourceMaterial
 from distributor.model.issues import WorkerFailure
 from distributor.model.ports import Ledger
@@ -135,6 +135,28 @@ def test_after_an_incident_an_approved_request_is_denied_and_tried_no_more(ledge
     assert (done.request.state, done.request.decided_by) == (RequestState.DENIED, "policy")
     assert done.reason.startswith("an incident was recorded on ")
     assert ledger.unplanned() == []
+
+
+def unreachable(_: str) -> bool:
+    raise ServiceUnavailable("no answer", where="directory.example.org", hint="try later")
+
+
+def test_a_directory_that_cannot_be_asked_lets_the_request_wait(ledger: Ledger) -> None:
+    request = requests.ask(ledger, old(ledger).id, "lost", RequestLimits(), automatic=True, is_member=unreachable)
+    assert request.state is RequestState.APPROVED
+    done = requests.fulfil(ledger, request, places(HERE), Pool(), is_member=unreachable)
+    assert isinstance(done, Unfulfilled)
+    assert (done.denied, done.hint) == (False, "try later")
+    assert "directory.example.org: no answer" in done.reason
+    assert ledger.unplanned() == [request]
+    assert isinstance(requests.fulfil(ledger, request, places(HERE), Pool(), is_member=lambda _: True), Fulfilled)
+
+
+def test_a_person_who_is_gone_is_denied_by_several_at_once_without_an_error(ledger: Ledger) -> None:
+    request = approved(ledger)
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda _: requests.fulfil(ledger, request, places(HERE), Pool(), lambda _: False), range(8)))
+    assert [isinstance(each, Unfulfilled) and each.denied for each in done] == [True] * 8
 
 
 @pytest.mark.parametrize(("automatic", "state"), [(True, RequestState.APPROVED), (False, RequestState.OPEN)])

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from sys import intern
 from typing import Any
 
+import idna
+
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, BadAddress, DirectoryUser, Person, escape_unsafe, parse_address
 
@@ -39,6 +41,15 @@ def name(user: Mapping[str, Any]) -> str:
 def has_address(user: Mapping[str, Any]) -> bool:
     """Whether the user has an address, good or bad."""
     return bool(_primary(user)[0])
+
+
+def spellings(address: Address) -> list[str]:
+    """The address as an entry may have it: the domain in A-labels, or in Unicode."""
+    try:
+        unicode = f"{address.local}@{idna.decode(address.domain)}"
+    except idna.IDNAError:
+        unicode = str(address)
+    return list(dict.fromkeys((str(address), unicode)))
 
 
 def to_directory_user(user: Mapping[str, Any]) -> DirectoryUser | Issue | None:

@@ -15,13 +15,15 @@ from distributor.adapters.rosters import directory_user
 from distributor.clients import graph as client
 from distributor.clients.app_registration import AppRegistration, registration
 from distributor.clients.entra import check, granted
+from distributor.clients.http import REACH
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.microsoft.permissions import READ_GROUPS, READ_PEOPLE, RequiredPermission, lacking, missing, remedy
 from distributor.microsoft.powershell import App
 from distributor.model.issues import CheckId, Diagnostic, Issue, Severity
-from distributor.model.people import DirectoryUser, Person, escape_unsafe, in_use
+from distributor.model.people import Address, DirectoryUser, Person, escape_unsafe, in_use, with_primary
 
 PAGE = 999  # users; the most that Graph gives
+LOOKUP = 60.0  # seconds, for one address; `send --follow` does nothing else meanwhile
 NAMED = 3  # users without an address who are named in the note
 ADVANCED = {"ConsistencyLevel": "eventual"}  # with $count; most filters, and the users in a group, need it
 _PERMIT = "give the app the permission User.Read.All and grant admin consent (see docs/exchange-online.md#people-from-the-directory)"
@@ -69,6 +71,30 @@ class GraphRoster:
     def people(self) -> Iterator[Person | Issue]:
         """Everybody with an enabled account and an address, or the issue of a bad address. Raises ServiceUnavailable."""
         return in_use(self.entries())
+
+    def find(self, address: Address) -> DirectoryUser | None:
+        """The user with this primary address, among those of the group and the filter. Raises ServiceUnavailable."""
+        with asyncio.Runner() as runner:
+            return runner.run(self._find(address))
+
+    async def _find(self, address: Address) -> DirectoryUser | None:
+        mail = client.odata_literal(str(address))
+        try:
+            async with asyncio.timeout(LOOKUP):
+                for wanted in (f"proxyAddresses/any(p:p eq {client.odata_literal(f'smtp:{address}')})", f"mail eq {mail}"):
+                    path, params, headers = _question(self._settings, wanted)
+                    listed = self._client.pages(path, params=params, headers=headers)
+                    users = [_readable(user, self._client.where) async for user in listed]
+                    included = [user for user in users if self._settings.guests or not directory_user.is_guest(user)]
+                    if (found := with_primary(address, map(directory_user.to_directory_user, included))) is not None:
+                        return found
+        except TimeoutError:
+            raise ServiceUnavailable(f"no answer in {LOOKUP:.0f} s", where=self._client.where, hint=REACH) from None
+        except ServiceUnavailable as error:
+            raise _explained(error) from error
+        finally:
+            await self._client.close()
+        return None
 
     def entries(self) -> Iterator[DirectoryUser | Issue]:
         """Every user with an address, disabled ones too; one note about those without an address comes last. Raises ServiceUnavailable."""
@@ -118,13 +144,12 @@ class GraphRoster:
         """Raises ServiceUnavailable where Graph silently leaves out properties that the app may not read."""
         shown: bool | None = None  # whether `accountEnabled` is there for any user
         for user in self._listed():
-            if user.get("userPrincipalName") is None:
-                raise ServiceUnavailable("the app is not allowed to read users", where=self._client.where, hint=_PERMIT)
+            _refuse_unnamed(user, self._client.where)
             shown = bool(shown) or user.get("accountEnabled") is not None
             if self._settings.guests or not directory_user.is_guest(user):
                 yield user
         if shown is False:
-            raise ServiceUnavailable("the app is not allowed to see which accounts are disabled", where=self._client.where, hint=_PERMIT)
+            raise _hidden(self._client.where)
 
     def _listed(self) -> Iterator[Mapping[str, Any]]:
         """The users page by page, in an event loop of its own, for planning runs in none."""
@@ -152,13 +177,30 @@ def _answer(response: client.HttpResponse | client.NoResponse, where: str) -> Di
     return Diagnostic("roster", "ok", f"{where}: users can be read")
 
 
-def _question(settings: Settings) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+def _refuse_unnamed(user: Mapping[str, Any], where: str) -> None:
+    if user.get("userPrincipalName") is None:
+        raise ServiceUnavailable("the app is not allowed to read users", where=where, hint=_PERMIT)
+
+
+def _hidden(where: str) -> ServiceUnavailable:
+    return ServiceUnavailable("the app is not allowed to see which accounts are disabled", where=where, hint=_PERMIT)
+
+
+def _readable(user: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The user, unless Graph leaves out what the app may not read: a hidden `accountEnabled` is not a disabled account."""
+    _refuse_unnamed(user, where)
+    if user.get("accountEnabled") is None:
+        raise _hidden(where)
+    return user
+
+
+def _question(settings: Settings, wanted: str | None = None) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
     path = "users"
     if settings.group is not None:
         path = f"groups/{client.path_segment(settings.group.strip())}/transitiveMembers/microsoft.graph.user"
     params = {"$select": ",".join(directory_user.FIELDS), "$top": str(PAGE)}
-    if settings.filter is not None:
-        params["$filter"] = settings.filter
+    if clauses := [clause for clause in (settings.filter, wanted) if clause is not None]:
+        params["$filter"] = clauses[0] if len(clauses) == 1 else " and ".join(f"({clause})" for clause in clauses)
     if settings.group is None and settings.filter is None:
         return path, params, {}
     return path, {**params, "$count": "true"}, ADVANCED

@@ -15,12 +15,13 @@ from distributor.clients import ldap as client
 from distributor.clients.ldap import LdapBind, LdapEntry, check, is_filter
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.issues import Issue
-from distributor.model.people import DirectoryUser, Person, in_use
+from distributor.model.people import Address, DirectoryUser, Person, in_use, with_primary
 
 DISABLED = ("userAccountControl", "nsAccountLock", "pwdAccountLockedTime")
 FIELDS = ("mail", "proxyAddresses", "displayName", "cn", "preferredLanguage", "otherMailbox", "userPrincipalName", *DISABLED)
 REACHABLE = "(|(mail=*)(proxyAddresses=*))"
 EVERYBODY = "(objectClass=person)"
+MOST = 20  # entries with one address: the person, and others of whom it is an alias
 _ACCOUNTDISABLE = 0x2  # of userAccountControl [MS-ADTS 2.2.16]
 _FOR_EVER = "000001010000Z"  # pwdAccountLockedTime of an account that an administrator locked (slapo-ppolicy)
 
@@ -66,12 +67,26 @@ class LdapRoster:
                     case DirectoryUser() as entry:
                         yield entry
             if shown is False and self._client.active_directory():
-                hint = f"give the account in `bind` read access to {DISABLED[0]}"
-                raise ServiceUnavailable(
-                    "the account in `bind` cannot see which accounts are disabled", where=self._client.where, hint=hint
-                )
+                raise _hidden(self._client.where)
         finally:
             self._client.close()
+
+    def find(self, address: Address) -> DirectoryUser | None:
+        """The user with this primary address, among those below the base and of the filter."""
+        values = [client.escape(text) for text in directory_user.spellings(address)]
+        wanted = "".join(f"(mail={value})(proxyAddresses=smtp:{value})" for value in values)
+        try:
+            found = self._client.find(self._settings.base, f"(&(|{wanted}){self._settings.filter or EVERYBODY})", FIELDS, MOST)
+            if found and not any(entry.all(name) for entry in found for name in DISABLED) and self._client.active_directory():
+                raise _hidden(self._client.where)
+        finally:
+            self._client.close()
+        return with_primary(address, (directory_user.to_directory_user(_user(entry)) for entry in found))
+
+
+def _hidden(where: str) -> ServiceUnavailable:
+    hint = f"give the account in `bind` read access to {DISABLED[0]}"
+    return ServiceUnavailable("the account in `bind` cannot see which accounts are disabled", where=where, hint=hint)
 
 
 def _user(found: LdapEntry) -> dict[str, Any]:

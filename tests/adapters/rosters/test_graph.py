@@ -259,6 +259,45 @@ def test_users_whom_graph_shows_in_part_only_are_not_taken_as_they_are(cloud: Cl
     assert "User.Read.All" in (caught.value.hint or "")
 
 
+def test_one_user_is_asked_for_and_nobody_else_is_read(cloud: Cloud, directory: Opened, tag: str) -> None:
+    cloud.users([{"mail": f"{n}.{tag}@example.org"} for n in range(5)])
+    before = len(cloud.requests("user.list"))
+    assert directory(guests=False).find(Address(f"3.{tag}", "example.org")) is not None
+    (asked,) = cloud.requests("user.list")[before:]
+    assert f"eq%20%27smtp%3A3.{tag}%40example.org%27" in asked["target"]
+
+
+def test_only_those_of_the_group_and_of_the_filter_are_found(cloud: Cloud, directory: Opened, tag: str) -> None:
+    inside = cloud.user(f"in.{tag}@example.org", department=tag)
+    cloud.user(f"out.{tag}@example.org")
+    cloud.user(f"guest.{tag}@example.org", department=tag, userType="Guest")
+    group = cloud.group(f"group {tag}", [inside])
+    for opened in (directory(), directory(group=group), directory(group=group, filter=f"department eq '{tag}'")):
+        assert opened.find(Address(f"in.{tag}", "example.org")) is not None
+        assert opened.find(Address(f"out.{tag}", "example.org")) is None
+        assert opened.find(Address(f"guest.{tag}", "example.org")) is None
+    assert directory(filter=f"department eq '{tag}'", guests=True).find(Address(f"guest.{tag}", "example.org")) is not None
+
+
+@pytest.mark.parametrize("held_back", ["userPrincipalName", "accountEnabled"])
+def test_a_user_whom_graph_shows_in_part_only_is_not_gone(cloud: Cloud, directory: Opened, tag: str, held_back: str) -> None:
+    cloud.change_user(cloud.user(f"{tag}@example.org", department=tag), **{held_back: None})
+    with pytest.raises(ServiceUnavailable, match="is not allowed to"):
+        directory().find(Address(tag, "example.org"))
+
+
+def test_a_service_that_stays_away_finds_nobody_by_an_error(cloud: Cloud, directory: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "LOOKUP", 0.0)
+    with pytest.raises(ServiceUnavailable, match="no answer in"):
+        directory().find(Address("alice", "example.org"))
+    monkeypatch.undo()
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    cloud.fault("user.list", "status", times=5, status=503, retry_after=0)
+    with pytest.raises(ServiceUnavailable, match="refused"):
+        directory().find(Address("alice", "example.org"))
+
+
 def test_a_service_that_stays_away_is_unavailable(cloud: Cloud, directory: Opened) -> None:
     cloud.fault("user.list", "status", times=5, status=503, retry_after=0)
     with pytest.raises(ServiceUnavailable):

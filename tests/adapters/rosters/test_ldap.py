@@ -17,7 +17,7 @@ from distributor.adapters.rosters import ldap
 from distributor.clients import ldap_connection
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.issues import CheckId, Issue
-from distributor.model.people import DirectoryUser, Person
+from distributor.model.people import Address, DirectoryUser, Person
 from distributor.model.secret import Secret
 from tests.doubles.slapd import BASE, WRITER, WRITES, Slapd, entry, slapd
 
@@ -164,6 +164,23 @@ def test_active_directory_that_hides_who_is_disabled_is_not_trusted(server: Slap
         patch.setattr(ldap.client.LdapClient, "active_directory", lambda _: True)
         with pytest.raises(ServiceUnavailable, match="which accounts are disabled"):
             list(ldap.open(settings(server), "rosters[0]").entries())
+        with pytest.raises(ServiceUnavailable, match="which accounts are disabled"):
+            ldap.open(settings(server), "rosters[0]").find(Address("alice", "example.org"))
+
+
+def test_one_user_is_found_with_the_domain_in_either_form_and_only_within_the_filter(server: Slapd, add: Add) -> None:
+    add("alice", proxyAddresses="SMTP:alice@bücher.example", employeeType="active")
+    address = Address("alice", "xn--bcher-kva.example")
+    for more, found in (({}, True), ({"filter": "(employeeType=active)"}, True), ({"filter": "(employeeType=left)"}, False)):
+        assert (ldap.open(settings(server, **more), "rosters[0]").find(address) is not None) == found
+
+
+def test_of_two_users_with_an_address_the_enabled_one_counts(server: Slapd, add: Add) -> None:
+    add("old", mail="alice@example.org", userAccountControl="514")
+    add("new", mail="alice@example.org", userAccountControl="512")
+    found = ldap.open(settings(server), "rosters[0]").find(Address("alice", "example.org"))
+    assert found is not None
+    assert found.enabled
 
 
 @pytest.mark.parametrize("address", ["a@b@c", "x,y@example.org", "a@example.org\u202e", "=?utf-8?q?x?=@example.org", "\x1b[2J@example.org"])

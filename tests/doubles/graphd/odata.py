@@ -1,4 +1,4 @@
-"""OData's query options -> clauses, orders and pages. Of its grammar what Graph's mail and directory take: clauses joined by `and`."""
+"""OData's query options -> clauses, orders and pages. Of its grammar what Graph takes: clauses joined by `and`, perhaps in parentheses."""
 
 from __future__ import annotations
 
@@ -77,16 +77,20 @@ def _reach(record: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401  a prop
 def parse(text: str, *, deaf_to_or: bool = False) -> list[Clause]:
     """The clauses of a $filter. `deaf_to_or` is for a service that ignores whatever follows an `or`."""
     reader = _Reader(text)
-    clauses = [reader.clause()]
+    clauses = [reader.opened()]
     known = True
     while (word := reader.next()) is not None:
+        if word == ("mark", ")"):
+            reader.close()
+            continue
         if word[1] == "or" and deaf_to_or:
             known = False
         elif word[1] != "and":
             raise Unsupported(word[1])
-        clause = reader.clause()
+        clause = reader.opened()
         if known:
             clauses.append(clause)
+    reader.end()
     return clauses
 
 
@@ -101,6 +105,7 @@ class _Reader:
             self.tokens.append((found.lastgroup, found[found.lastgroup]))
             place = found.end()
         self.place = 0
+        self.depth = 0  # parentheses around clauses, which change nothing among those joined by `and`
 
     def next(self) -> tuple[str, str] | None:
         self.place += 1
@@ -111,6 +116,22 @@ class _Reader:
         if token is None or token[0] != kind or text not in {None, token[1]}:
             raise Unreadable(f"Syntax error: {text or kind} expected at token {self.place}.")
         return token[1]
+
+    def opened(self) -> Clause:
+        """A clause, perhaps the first in parentheses."""
+        while self.tokens[self.place : self.place + 1] == [("mark", "(")]:
+            self.place += 1
+            self.depth += 1
+        return self.clause()
+
+    def close(self) -> None:
+        self.depth -= 1
+        if self.depth < 0:
+            raise Unreadable(f"Syntax error: ')' at token {self.place}.")
+
+    def end(self) -> None:
+        if self.depth:
+            raise Unreadable("Syntax error: ')' expected.")
 
     def clause(self) -> Clause:
         word = self.need("word")
