@@ -237,9 +237,9 @@ def served(kit: Kit, caplog: pytest.LogCaptureFixture) -> Served:
     return kit.served()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A real Chromium, the one of this machine."""
+    """A real Chromium, the one of this machine. Until it ends no test of the same thread can call `asyncio.run`."""
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415  few tests need it
     except ImportError:
