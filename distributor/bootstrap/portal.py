@@ -23,6 +23,13 @@ def portal_settings(settings: config.Settings) -> Portal:
     return settings.portal
 
 
+def missing_extra() -> str | None:
+    """A package that the portal needs and that is not installed."""
+    from importlib.util import find_spec
+
+    return next((name for name in ("limits", "starlette", "uvicorn") if find_spec(name) is None), None)
+
+
 def provider(settings: config.Settings) -> IdentityProvider:
     """The OpenID provider; not asked yet. Raises InvalidInput where its secret cannot be read."""
     from distributor.clients.openid import OpenIdProvider

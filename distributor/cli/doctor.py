@@ -199,6 +199,29 @@ def _services(settings: Settings) -> Iterator[Diagnostic]:
     yield from adapter_checks.check_tables(settings, registrations)
 
 
+def _portal(settings: Settings) -> Iterator[Diagnostic]:
+    from distributor import bootstrap
+    from distributor.bootstrap import portal
+    from distributor.config.schema import RequestPolicy
+
+    if settings.portal is None:
+        return
+    if missing := portal.missing_extra():
+        yield Diagnostic("portal", "error", f"it needs {missing}, which is not installed", "pip install 'distributor[portal]'")
+    portal.provider(settings).read_metadata()
+    yield Diagnostic("portal", "ok", f"{settings.portal.url}; sign-in at {settings.portal.authority}")
+    if not settings.portal.administrators and settings.portal.requests is RequestPolicy.APPROVE:
+        hint = "add an object id to `portal.administrators`, or approve requests with `distributor requests approve`"
+        yield Diagnostic(
+            "portal",
+            "warning",
+            f"{bootstrap.location_of(settings, 'portal.administrators')}: nobody may approve requests there",
+            f"{hint} (see docs/portal.md#who-may-do-what)",
+        )
+    if settings.vault.identity is None:
+        yield Diagnostic("portal", "ok", "it shows no passwords on this host, which has no `vault.identity`")
+
+
 def _trust(settings: Settings) -> Iterator[Diagnostic]:
     from distributor.bootstrap import trust
 
@@ -216,6 +239,7 @@ _AREAS: dict[str, Callable[[Settings], Iterator[Diagnostic]]] = {
     "templates": _templates,
     "password": _password,
     "trust": _trust,
+    "portal": _portal,
     "transport": _services,
 }
 

@@ -138,7 +138,19 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # password = "env:LDAP_PASSWORD"
 
 # [[trackers]]                     # services that know whether messages arrived, for `distributor track` and `resolve`
-# kind = "trace"                   # the message trace of Exchange Online
+# kind = "trace"                   # the message trace of Exchange Online; or kind = "imap": host, username, password
+
+# [portal]                         # `distributor serve`: people get their passwords themselves (see docs/portal.md)
+# url = "https://certificates.example.org"
+# authority = "https://login.microsoftonline.com/TENANT/v2.0"   # or any other OpenID Connect provider
+# client_id = "..."
+# secret = "file:portal.secret"
+# administrators = ["object id of a person or group"]           # helpdesk and auditors likewise
+# requests = "approve"             # for another copy: approve (by an administrator) | automatic
+
+# [requests]                       # by mail, read by a tracker of kind "imap" (see docs/requests-by-mail.md)
+# by_mail = true
+# authserv_id = "mx.example.org"
 """
 
 

@@ -39,25 +39,17 @@ def serve(
     It speaks HTTP without TLS: put a reverse proxy with TLS in front of it. [portal] in distributor.toml says who may do what.
     """
     from distributor import bootstrap
-    from distributor.bootstrap.portal import portal_settings
+    from distributor.bootstrap.portal import missing_extra, portal_settings
 
     settings = bootstrap.settings(chosen)
-    _require_extra()
+    if missing := missing_extra():
+        raise InvalidInput(f"the portal needs {missing}, which is not installed", hint="pip install 'distributor[portal]'")
     portal_settings(settings)
     listener = _listen(host, port)
     try:
         _run(settings, listener, Log(log, bootstrap.now))
     finally:
         listener.close()
-
-
-def _require_extra() -> None:
-    try:
-        import limits  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise InvalidInput(f"the portal needs {error.name}, which is not installed", hint="pip install 'distributor[portal]'") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:
