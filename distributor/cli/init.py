@@ -140,7 +140,7 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # [[trackers]]                     # services that know whether messages arrived, for `distributor track` and `resolve`
 # kind = "trace"                   # the message trace of Exchange Online; or kind = "imap": host, username, password
 
-# [portal]                         # `distributor serve`: people get their passwords themselves (see docs/portal.md)
+# [portal]                         # `distributor serve`: people get their passwords themselves (see docs/portal.md#register-it-at-entra)
 # url = "https://certificates.example.org"
 # authority = "https://login.microsoftonline.com/TENANT/v2.0"   # or any other OpenID Connect provider
 # client_id = "..."
@@ -148,7 +148,7 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # administrators = ["object id of a person or group"]           # helpdesk and auditors likewise
 # requests = "approve"             # for another copy: approve (by an administrator) | automatic
 
-# [requests]                       # by mail, read by a tracker of kind "imap" (see docs/requests-by-mail.md)
+# [requests]                       # by mail, read by a tracker of kind "imap" (see docs/requests-by-mail.md#before-you-switch-it-on)
 # by_mail = true
 # authserv_id = "mx.example.org"
 """
