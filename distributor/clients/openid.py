@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import jwt
 from msal.oauth2cli.oidc import Client  # type: ignore[import-untyped]  # it comes without types
+from urllib3 import HTTPResponse
 
 from distributor.clients.app_registration import SignInUnavailable
 from distributor.clients.http import REACH, TRUST, describe_error, untrusted
@@ -211,8 +212,8 @@ class OpenIdProvider:
         headers = {"Accept": "application/json", **({"Authorization": f"Bearer {access}"} if access else {})}
         session = RecordingSession()
         try:
-            response = session.get(url, headers=headers, stream=True)
-            content = response.raw.read(LARGEST + 1, decode_content=True)
+            with session.get(url, headers=headers, stream=True) as response:
+                content = _content(response.raw)
         except Error:
             raise
         except Exception as error:  # noqa: BLE001  requests' errors and urllib3's
@@ -258,6 +259,16 @@ def _signed_in(claims: Mapping[str, Any]) -> SignedIn:
         groups_left_out=isinstance(sources, dict) and "groups" in sources,
         authenticated_at=datetime.fromtimestamp(at, UTC) if isinstance(at, int) and 0 < at < 2**40 else None,
     )
+
+
+def _content(body: HTTPResponse) -> bytes:
+    """A document, or more than LARGEST bytes of it. Raises TimeoutError where each part arrives in time and the whole does not."""
+    content, until = b"", time.monotonic() + PATIENCE
+    while len(content) <= LARGEST and (part := body.read1(LARGEST, decode_content=True)):
+        content += part
+        if time.monotonic() > until:
+            raise TimeoutError
+    return content
 
 
 def _error_code(answer: Mapping[str, Any]) -> str:

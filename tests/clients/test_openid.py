@@ -336,6 +336,48 @@ def test_a_document_without_end_is_not_read(hostile: Hostile, monkeypatch: pytes
         opened(hostile).start(REDIRECT, fresh=False)
 
 
+def test_a_document_that_arrives_byte_by_byte_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distributor.clients.openid.PATIENCE", 0.2)
+    closed, stop = threading.Event(), threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            while not stop.wait(0.01):
+                try:
+                    self.wfile.write(b" ")
+                except OSError:
+                    closed.set()
+                    return
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        client = OpenIdProvider(f"http://127.0.0.1:{server.server_port}/oidc", "portal", None)
+        told: list[object] = []
+        asked = threading.Thread(target=lambda: told.append(_raised(client)), daemon=True)
+        asked.start()
+        asked.join(20)
+        assert [type(each) for each in told] == [SignInUnavailable]
+        assert closed.wait(20)  # the connection is closed
+    finally:
+        stop.set()
+        server.shutdown()
+        server.server_close()
+
+
+def _raised(client: OpenIdProvider) -> Exception | None:
+    try:
+        client.read_metadata()
+    except SignInUnavailable as error:
+        return error
+    return None
+
+
 def test_a_provider_that_cannot_be_reached_is_said(hostile: Hostile) -> None:
     client = OpenIdProvider("http://127.0.0.1:9/oidc", "portal", None)
     with pytest.raises(SignInUnavailable, match="connection refused"):
