@@ -144,7 +144,7 @@ def _answer(portal: Portal, page: Page | None, request: Request) -> Response:
         session = _session(portal, cookies)
     except Exception as error:  # noqa: BLE001  as below
         log.error("cannot read sessions: %s", error if isinstance(error, Error) else place_of(error))
-        return _finish(unavailable(portal, _visit(portal, request, cookies, None), ServiceUnavailable("ledger")), cookies)
+        return _finish(unavailable(portal, _visit(portal, request, cookies, None)), cookies)
     visit = _visit(portal, request, cookies, session)
     try:
         response = _allowed(portal, page, visit)
@@ -160,7 +160,8 @@ def _answer(portal: Portal, page: Page | None, request: Request) -> Response:
         log.warning("refused: %s", unknown)
         response = outcome(portal, visit, "not_found", status=404)
     except ServiceUnavailable as error:
-        response = unavailable(portal, visit, error)
+        log.error("%s", error)
+        response = unavailable(portal, visit)
     except Error as error:
         log.error("%s", error)
         response = outcome(portal, visit, "fault", status=500, help_too=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
 from distributor.config.schema import Portal as PortalSettings
-from distributor.errors import Error, RequestDenied, ServiceUnavailable
+from distributor.errors import Error, RequestDenied
 from distributor.model.delivery import DeliveryFilter
 from distributor.model.people import BadAddress, key_of, parse_address
 from distributor.model.sign_in import SignedIn, SignInCancelled, SignInRefused
@@ -147,6 +147,8 @@ def _by_object_id(portal: Portal, object_id: str) -> str | None:
 
 
 def _by_verified_address(found: SignedIn) -> str | None:
+    if not unicodedata.is_normalized("NFKC", found.email):  # parsing would turn a full-width domain into another one
+        return None
     match parse_address(found.email):
         case BadAddress():
             return None
@@ -185,9 +187,8 @@ def choose_language(portal: Portal, visit: Visit) -> Response:
     return response
 
 
-def unavailable(portal: Portal, visit: Visit, error: ServiceUnavailable) -> Response:
+def unavailable(portal: Portal, visit: Visit) -> Response:
     """A service does not answer; which one stands in the log."""
-    log.error("%s (%s)", error, urlsplit(portal.settings.authority).netloc)
     return outcome(portal, visit, "unavailable", status=503, help_too=True)
 
 

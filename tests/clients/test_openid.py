@@ -304,6 +304,14 @@ def test_an_account_of_another_tenant_or_without_object_id_is_refused(entra: Hos
         client.finish(*begin(entra, client))
 
 
+@pytest.mark.parametrize("subject", ["", "x" * 256, "u-1\nforged line", "u-1\u202e"])
+def test_a_subject_that_would_harm_a_log_or_a_page_is_refused(hostile: Hostile, subject: str) -> None:
+    hostile.claims = {"sub": subject}
+    client = opened(hostile)
+    with pytest.raises(SignInRefused):
+        client.finish(*begin(hostile, client))
+
+
 def test_groups_that_entra_left_out_are_noticed(entra: Hostile) -> None:
     client = opened(entra)
     entra.claims = {"oid": "o-1", "tid": TENANT, "_claim_names": {"groups": "src1"}}
