@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,7 +21,7 @@ from distributor.portal.app import PAGES, THREADS
 from distributor.portal.security import address_of, network_of
 from distributor.portal.sessions import Role
 from tests.portal.conftest import Kit, Served
-from tests.portal.visitor import Answer
+from tests.portal.visitor import Answer, Visitor
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
 LOGINS = {None: "u-carol", Role.ADMINISTRATOR: "u-admin", Role.HELPDESK: "u-helpdesk", Role.AUDITOR: "u-audit"}
@@ -354,3 +356,19 @@ def test_files_may_be_kept_and_an_svg_cannot_run_scripts(kit: Kit) -> None:
     style = served.visitor().get(next(part for part in page.body.split('"') if part.endswith(".css")))
     assert "--brand:#ffcc00;--on-brand:#000000" in style.body
     assert served.visitor().get("/static/../portal.secret").status == 404
+
+
+def test_a_source_that_hangs_has_threads_of_its_own(kit: Kit) -> None:
+    served, names = kit.served(more='requests = "automatic"'), []
+
+    def fulfil(*_: object) -> str:
+        names.append(threading.current_thread().name)
+        return ""
+
+    alice = served.visitor()
+    alice.sign_in("u-alice")
+    with kit.again(replace(served.portal, actions=replace(served.portal.actions, fulfil=fulfil))) as url:
+        second = Visitor(url)
+        second.cookies = alice.cookies
+        second.submit(second.submit(second.get("/"), "again"), "again", reason="phone")
+    assert [name.rpartition("_")[0] for name in names] == ["plan"]

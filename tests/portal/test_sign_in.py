@@ -178,7 +178,7 @@ def test_an_account_that_is_bound_stays_with_its_person_when_its_address_becomes
     page = served.visitor().sign_in("u-bob")
     assert "Certificate for alice@example.org" in page.text
     assert BOB not in page.text
-    assert "Certificate for bob@example.org" in served.visitor().sign_in("u-bob-2").text  # Bob himself is still free
+    assert "Zertifikat für bob@example.org" in served.visitor().sign_in("u-bob-2").text  # Bob himself is still free
 
 
 # --- Entra -----------------------------------------------------------------------------------------------------------
