@@ -36,22 +36,25 @@ from distributor.portal.visit import Actions, Limited, NotHere, Page, Portal, Vi
 VISITOR = "__Host-visitor"  # the cookie that the forms of somebody who is not signed in belong to
 VISITOR_SECONDS = 24 * 3600
 TIDY_EVERY = 300.0  # seconds
-THREADS = 8  # that answer pages; the ledger serves them one after another
-OTHERS_THREADS = 8  # apart, so that a provider that does not answer stops only sign-ins, and a source only further copies
+THREADS = {  # of pools that never wait for each other
+    "page": 2,  # more would only wait for each other: the ledger serves one at a time, and Python runs one
+    "form": 8,  # which may wait for the ledger's lock
+    "plan": 8,  # a new generation, which takes seconds, or hangs with a source
+    "sign-in": 8,  # so that a provider that does not answer stops nothing else
+}
 SLOW = 45.0  # seconds for a request whose handler waits for another service
 PAGES = (*person.PAGES, *sign_in.PAGES, *staff.PAGES)
-_OF_PROVIDER = frozenset({"/sign-in", sign_in.CALLBACK, "/reveal/{delivery}", "/helpdesk/reveal/{delivery}"})
-_OF_SOURCES = frozenset({"/again/{delivery}", "/admin/requests/{request}/approve"})  # which may plan
+_OF_PROVIDER = frozenset({"/sign-in", "/reveal/{delivery}", "/helpdesk/reveal/{delivery}"})  # forms that may lead to a sign-in
+_PLANS = frozenset({"/again/{delivery}", "/admin/requests/{request}/approve"})  # forms
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # as `new_token` makes them
 
 
 def create_app(portal: Portal) -> ASGIApp:
     """The application, with everything around it."""
-    pages = ThreadPoolExecutor(THREADS, "page")
-    provider, sources = (ThreadPoolExecutor(OTHERS_THREADS, name) for name in ("sign-in", "plan"))
+    pools = {name: ThreadPoolExecutor(threads, name) for name, threads in THREADS.items()}
 
     def route(page: Page) -> Route:
-        pool = provider if page.path in _OF_PROVIDER else sources if page.path in _OF_SOURCES else pages
+        pool = pools[_pool(page)]
 
         async def endpoint(request: Request) -> Response:
             if page.once and request.method == "HEAD":
@@ -78,7 +81,9 @@ def create_app(portal: Portal) -> ASGIApp:
 
     routes = [*map(route, PAGES), Route("/static/{name}", static), Route("/healthz", healthy)]
     app = Starlette(
-        routes=routes, exception_handlers={404: missing, 405: missing}, lifespan=lambda _: _lifespan(portal, pages, provider, sources)
+        routes=routes,
+        exception_handlers={404: missing, 405: missing},
+        lifespan=lambda _: _lifespan(portal, *pools.values()),
     )
     app.router.redirect_slashes = False  # it would trust the Host header
     return Guard(app, url=portal.settings.url, forwarded=portal.settings.forwarded)
@@ -134,6 +139,14 @@ async def _lifespan(portal: Portal, *pools: ThreadPoolExecutor) -> AsyncIterator
 
 
 # --- a request -------------------------------------------------------------------------------------------------------
+
+
+def _pool(page: Page) -> str:
+    if page.path == sign_in.CALLBACK or (page.post and page.path in _OF_PROVIDER):
+        return "sign-in"
+    if page.post:
+        return "plan" if page.path in _PLANS else "form"
+    return "page"
 
 
 def _answer(portal: Portal, page: Page | None, request: Request) -> Response:

@@ -301,8 +301,8 @@ def test_a_provider_that_never_answers_stops_no_page(kit: Kit) -> None:
         alice = served.visitor()
         alice.cookies["localhost"] = {"__Host-session": session.token}
         home = alice.get("/")
-        with ThreadPoolExecutor(THREADS + 2) as pool:
-            waiting = [pool.submit(alice.submit, home, "reveal") for _ in range(THREADS + 2)]
+        with ThreadPoolExecutor(THREADS["form"] + 2) as pool:
+            waiting = [pool.submit(alice.submit, home, "reveal") for _ in range(THREADS["form"] + 2)]
             connection, _ = silent.accept()  # one of them asks, the others wait for it
             assert served.visitor().get("/").status == 200
             assert not any(each.done() for each in waiting)
