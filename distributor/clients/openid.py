@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
+import requests
 from msal.oauth2cli.oidc import Client  # type: ignore[import-untyped]  # it comes without types
-from urllib3 import HTTPResponse
 
 from distributor.clients.app_registration import SignInUnavailable
 from distributor.clients.http import REACH, TRUST, describe_error, untrusted
@@ -215,7 +215,7 @@ class OpenIdProvider:
         session = RecordingSession()
         try:
             with session.get(url, headers=headers, stream=True) as response:
-                content = _content(response.raw)
+                content = _content(response)
         except Error:
             raise
         except Exception as error:  # noqa: BLE001  requests' errors and urllib3's
@@ -265,10 +265,10 @@ def _signed_in(claims: Mapping[str, Any]) -> SignedIn:
     )
 
 
-def _content(body: HTTPResponse) -> bytes:
+def _content(response: requests.Response) -> bytes:
     """A document, or more than LARGEST bytes of it. Raises TimeoutError where each part arrives in time and the whole does not."""
     content, until = b"", time.monotonic() + PATIENCE
-    while len(content) <= LARGEST and (part := body.read1(LARGEST, decode_content=True)):
+    while len(content) <= LARGEST and (part := response.raw.read1(LARGEST, decode_content=True)):
         content += part
         if time.monotonic() > until:
             raise TimeoutError
