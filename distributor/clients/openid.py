@@ -19,12 +19,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
+import requests
 from msal.oauth2cli.oidc import Client  # type: ignore[import-untyped]  # it comes without types
 
 from distributor.clients.app_registration import SignInUnavailable
 from distributor.clients.http import REACH, TRUST, describe_error, untrusted
 from distributor.clients.msal_client import PATIENCE, RecordingSession
 from distributor.errors import Error, InvalidInput
+from distributor.model.people import has_unsafe_chars
 from distributor.model.requests import SignInAccount
 from distributor.model.secret import Secret
 from distributor.model.sign_in import SignedIn, SignInCancelled, SignInRefused
@@ -35,6 +37,7 @@ BETWEEN = 60.0  # seconds between two downloads of the keys because of an unknow
 SKEW = 120  # seconds that clocks may differ
 FRESH = 300  # seconds since the person last proved who it is, after which a secret is not shown (ASVS 6.8.4)
 SESSION = 8 * 3600  # seconds that a session of the portal lasts at most
+LONGEST_SUBJECT = 255  # characters, OpenID Connect Core 2
 MOST_GROUPS = 1000  # of a person that are looked at
 SIGNING = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")  # never HMAC, never "none"
 _ENTRA = re.compile(r"https?://[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/v2\.0")
@@ -211,8 +214,8 @@ class OpenIdProvider:
         headers = {"Accept": "application/json", **({"Authorization": f"Bearer {access}"} if access else {})}
         session = RecordingSession()
         try:
-            response = session.get(url, headers=headers, stream=True)
-            content = response.raw.read(LARGEST + 1, decode_content=True)
+            with session.get(url, headers=headers, stream=True) as response:
+                content = _content(response)
         except Error:
             raise
         except Exception as error:  # noqa: BLE001  requests' errors and urllib3's
@@ -246,6 +249,8 @@ def _signed_in(claims: Mapping[str, Any]) -> SignedIn:
     subject = claims.get("oid") if entra else claims["sub"]
     if not isinstance(subject, str) or not subject:
         raise SignInRefused("no oid in the ID token")
+    if len(subject) > LONGEST_SUBJECT or has_unsafe_chars(subject):
+        raise SignInRefused("the subject is too long, or has an unprintable character")
     groups, sources = claims.get("groups"), claims.get("_claim_names")
     email = claims.get("email") if claims.get("email_verified") is True and not entra else ""
     at = claims.get("auth_time")
@@ -258,6 +263,16 @@ def _signed_in(claims: Mapping[str, Any]) -> SignedIn:
         groups_left_out=isinstance(sources, dict) and "groups" in sources,
         authenticated_at=datetime.fromtimestamp(at, UTC) if isinstance(at, int) and 0 < at < 2**40 else None,
     )
+
+
+def _content(response: requests.Response) -> bytes:
+    """A document, or more than LARGEST bytes of it. Raises TimeoutError where each part arrives in time and the whole does not."""
+    content, until = b"", time.monotonic() + PATIENCE
+    while len(content) <= LARGEST and (part := response.raw.read1(LARGEST, decode_content=True)):
+        content += part
+        if time.monotonic() > until:
+            raise TimeoutError
+    return content
 
 
 def _error_code(answer: Mapping[str, Any]) -> str:

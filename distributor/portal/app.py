@@ -6,12 +6,12 @@ Handlers are plain functions that run in threads, since the ledger, the vault an
 from __future__ import annotations
 
 import asyncio
-import traceback
+import re
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request, cookie_parser
@@ -28,31 +28,34 @@ from distributor.mail.templates import packaged
 from distributor.model.ports import Ledger
 from distributor.portal import person, sign_in, staff
 from distributor.portal.pages import is_staff_page, outcome, welcome
-from distributor.portal.security import WRITES, Guard, RateLimits, log, same_token
+from distributor.portal.security import WRITES, Guard, RateLimits, log, place_of, same_token
 from distributor.portal.sessions import Session, SessionStore, form_token, new_token
-from distributor.portal.sign_in import LANGUAGE, SESSION, own_path, set_cookie, unavailable
+from distributor.portal.sign_in import LANGUAGE, SESSION, own_path, roles_of, set_cookie, unavailable
 from distributor.portal.views import STAFF_LANGUAGE, Views, accepted, nearest
 from distributor.portal.visit import Actions, Limited, NotHere, Page, Portal, Visit
 
 VISITOR = "__Host-visitor"  # the cookie that the forms of somebody who is not signed in belong to
 VISITOR_SECONDS = 24 * 3600
 TIDY_EVERY = 300.0  # seconds
-PAGE_THREADS = 2  # more would only wait for each other: the ledger serves one at a time, and Python runs one
-FORM_THREADS = 8  # apart, since planning a new generation takes seconds
-PROVIDER_THREADS = 8  # apart, so that a provider that does not answer stops only sign-ins
-SLOW = 45.0  # seconds for a request whose handler waits for the provider
+THREADS = {  # of pools that never wait for each other
+    "page": 2,  # more would only wait for each other: the ledger serves one at a time, and Python runs one
+    "form": 8,  # which may wait for the ledger's lock
+    "plan": 8,  # a new generation, which takes seconds, or hangs with a source
+    "sign-in": 8,  # so that a provider that does not answer stops nothing else
+}
+SLOW = 45.0  # seconds for a request whose handler waits for another service
 PAGES = (*person.PAGES, *sign_in.PAGES, *staff.PAGES)
-_OF_PROVIDER = frozenset({"/sign-in", sign_in.CALLBACK})
-_HERE = Path(__file__).parents[1]
+_OF_PROVIDER = frozenset({"/sign-in", "/reveal/{delivery}", "/helpdesk/reveal/{delivery}"})  # forms that may lead to a sign-in
+_PLANS = frozenset({"/again/{delivery}", "/admin/requests/{request}/approve"})  # forms
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # as `new_token` makes them
 
 
 def create_app(portal: Portal) -> ASGIApp:
     """The application, with everything around it."""
-    pages, forms = ThreadPoolExecutor(PAGE_THREADS, "page"), ThreadPoolExecutor(FORM_THREADS, "form")
-    provider = ThreadPoolExecutor(PROVIDER_THREADS, "sign-in")
+    pools = {name: ThreadPoolExecutor(threads, name) for name, threads in THREADS.items()}
 
     def route(page: Page) -> Route:
-        pool = provider if page.path in _OF_PROVIDER else forms if page.post else pages
+        pool = pools[_pool(page)]
 
         async def endpoint(request: Request) -> Response:
             if page.once and request.method == "HEAD":
@@ -67,7 +70,7 @@ def create_app(portal: Portal) -> ASGIApp:
 
     def static(request: Request) -> Response:
         file = portal.views.files.get(request.scope["path"])
-        return _not_found(portal, request) if file is None else file.response()
+        return _answer(portal, None, request) if file is None else file.response()
 
     def healthy(request: Request) -> Response:
         del request
@@ -75,11 +78,13 @@ def create_app(portal: Portal) -> ASGIApp:
 
     def missing(request: Request, error: Exception) -> Response:
         del error
-        return _not_found(portal, request)
+        return _answer(portal, None, request)
 
     routes = [*map(route, PAGES), Route("/static/{name}", static), Route("/healthz", healthy)]
     app = Starlette(
-        routes=routes, exception_handlers={404: missing, 405: missing}, lifespan=lambda _: _lifespan(portal, pages, forms, provider)
+        routes=routes,
+        exception_handlers={404: missing, 405: missing},
+        lifespan=lambda _: _lifespan(portal, *pools.values()),
     )
     app.router.redirect_slashes = False  # it would trust the Host header
     return Guard(app, url=portal.settings.url, forwarded=portal.settings.forwarded)
@@ -139,23 +144,30 @@ async def _lifespan(portal: Portal, *pools: ThreadPoolExecutor) -> AsyncIterator
 # --- a request -------------------------------------------------------------------------------------------------------
 
 
-def _answer(portal: Portal, page: Page, request: Request) -> Response:
-    """Find the session, check who may do what, call the handler, and turn its errors into pages."""
+def _pool(page: Page) -> str:
+    if page.path == sign_in.CALLBACK or (page.post and page.path in _OF_PROVIDER):
+        return "sign-in"
+    if page.post:
+        return "plan" if page.path in _PLANS else "form"
+    return "page"
+
+
+def _answer(portal: Portal, page: Page | None, request: Request) -> Response:
+    """Find the session, check who may do what, call the handler, and turn its errors into pages; without a page, say that there is none."""
     headers: Mapping[str, str] = request.state.headers
     cookies = cookie_parser(headers.get("cookie", ""))
-    session = None
     try:
-        session = portal.sessions.find(cookies.get(SESSION, ""))
-    except Error as error:
-        log.error("cannot read sessions: %s", error)
-        return _finish(unavailable(portal, _visit(portal, request, cookies, None), ServiceUnavailable("ledger")), cookies)
+        session = _session(portal, cookies)
+    except Exception as error:  # noqa: BLE001  as below
+        log.error("cannot read sessions: %s", error if isinstance(error, Error) else place_of(error))
+        return _finish(unavailable(portal, _visit(portal, request, cookies, None)), cookies)
     visit = _visit(portal, request, cookies, session)
     try:
         response = _allowed(portal, page, visit)
     except NotHere:
         response = outcome(portal, visit, "not_found", status=404)
     except Limited:
-        log.warning("%s: too many requests to %s", session.by if session else visit.visitor, page.path)
+        log.warning("%s: too many requests to %s", session.by if session else visit.visitor, visit.path)
         response = outcome(portal, visit, "limit", status=429)
     except RequestDenied as denied:
         log.warning("refused: %s", denied)
@@ -164,17 +176,28 @@ def _answer(portal: Portal, page: Page, request: Request) -> Response:
         log.warning("refused: %s", unknown)
         response = outcome(portal, visit, "not_found", status=404)
     except ServiceUnavailable as error:
-        response = unavailable(portal, visit, error)
+        log.error("%s", error)
+        response = unavailable(portal, visit)
     except Error as error:
         log.error("%s", error)
         response = outcome(portal, visit, "fault", status=500, help_too=True)
     except Exception as error:  # noqa: BLE001  no traceback reaches a visitor, and no value the log
-        log.error("internal error: %s", _place(error))
+        log.error("internal error: %s", place_of(error))
         response = outcome(portal, visit, "fault", status=500, help_too=True)
     return _finish(response, cookies, visit)
 
 
-def _allowed(portal: Portal, page: Page, visit: Visit) -> Response:
+def _session(portal: Portal, cookies: Mapping[str, str]) -> Session | None:
+    """The session, with those of its roles that the configuration still gives to this account or to its groups."""
+    session = portal.sessions.find(cookies.get(SESSION, ""))
+    if session is None:
+        return None
+    return replace(session, roles=session.roles & roles_of(portal.settings, session.account.subject, session.groups))
+
+
+def _allowed(portal: Portal, page: Page | None, visit: Visit) -> Response:
+    if page is None:
+        raise NotHere
     if not page.open and visit.session is None:
         return RedirectResponse("/", 303) if visit.post else welcome(portal, visit, target=own_path(visit.path))
     if page.role is not None and page.role not in visit.signed_in.roles:
@@ -182,14 +205,14 @@ def _allowed(portal: Portal, page: Page, visit: Visit) -> Response:
     if visit.post:
         if not same_token(visit.form.get("token", ""), visit.form_token):
             return outcome(portal, visit, "form", status=403)
-        if visit.session is not None and not portal.rates.allow(WRITES, visit.session.by):
+        if visit.session is not None and page.limited and not portal.rates.allow(WRITES, visit.session.by):
             raise Limited
     return page.handler(portal, visit)
 
 
 def _visit(portal: Portal, request: Request, cookies: dict[str, str], session: Session | None) -> Visit:
     headers: Mapping[str, str] = request.state.headers
-    if session is None and not cookies.get(VISITOR):
+    if session is None and not _TOKEN.fullmatch(cookies.get(VISITOR, "")):
         cookies[VISITOR] = new_token()
     return Visit(
         path=request.scope["path"],
@@ -225,16 +248,3 @@ def _finish(response: Response, cookies: Mapping[str, str], visit: Visit | None 
     if visit is not None and visit.session is None and response.status_code not in {301, 302, 303}:
         set_cookie(response, VISITOR, cookies[VISITOR], VISITOR_SECONDS)
     return response
-
-
-def _not_found(portal: Portal, request: Request) -> Response:
-    cookies = cookie_parser(request.state.headers.get("cookie", ""))
-    session = portal.sessions.find(cookies.get(SESSION, ""))
-    return outcome(portal, _visit(portal, request, cookies, session), "not_found", status=404)
-
-
-def _place(error: Exception) -> str:
-    """The type of an error of our own and where it was raised; its text may hold a secret."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _HERE in Path(frame.filename).parents]
-    place = f" in {Path(frames[-1].filename).relative_to(_HERE)} line {frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import logging
 import time
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,7 +19,20 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from distributor.model.people import escape_unsafe
+
+
+class OneLine(logging.Filter):
+    """Escapes control characters: a line of the log may quote a path or an id that a visitor sent."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Every record, with its message escaped."""
+        record.msg, record.args = escape_unsafe(record.getMessage()), ()
+        return True
+
+
 log = logging.getLogger("distributor.portal")
+log.addFilter(OneLine())
 
 LARGEST_BODY = 16 * 2**10  # bytes of a form; a reason has at most 500 characters
 LARGEST_QUERY = 8 * 2**10  # bytes; a provider's response has some 2000
@@ -49,14 +65,12 @@ def content_security_policy(*form_targets: str) -> str:
 
 # By address, which all people of an organisation may share, so these are wide:
 SIGN_INS = RateLimitItemPerMinute(600, namespace="sign-in")
-RETURNS = RateLimitItemPerMinute(600, namespace="return")  # from the provider, counted apart so that neither exhausts the other
-FAILURES = RateLimitItemPerHour(
-    60, namespace="failure"
-)  # returns that belong to no sign-in; those that do are never stopped by others' failures
+FAILURES = RateLimitItemPerHour(60, namespace="failure")  # returns that belong to no sign-in; those that do are not counted
 # By account:
 WRITES = RateLimitItemPerMinute(30, namespace="write")
 REVEALS = RateLimitItemPerHour(60, namespace="reveal")
 SEARCHES = RateLimitItemPerMinute(60, namespace="search")
+IPV6_NETWORK = 64  # bits of an IPv6 address that are counted: whoever has one address has the whole network
 
 
 class RateLimits:
@@ -68,6 +82,27 @@ class RateLimits:
     def allow(self, item: RateLimitItem, who: str) -> bool:
         """Count one use; whether it is within the limit."""
         return self._limiter.hit(item, who)
+
+
+def address_of(text: str) -> str:
+    """The IP address of an entry of X-Forwarded-For, to which some proxies add a port; empty where it is none."""
+    text = text.strip()
+    bracketed, _, _ = text.removeprefix("[").partition("]")
+    for each in (text, bracketed, text.rpartition(":")[0]):
+        try:
+            return str(ipaddress.ip_address(each))
+        except ValueError:
+            continue
+    return ""
+
+
+def network_of(address: str) -> str:
+    """What rate limits count instead of an address."""
+    try:
+        network = ipaddress.ip_network((address, IPV6_NETWORK), strict=False) if ":" in address else None
+    except ValueError:
+        return address
+    return address if network is None else str(network)
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------
@@ -90,16 +125,27 @@ def same_token(given: str, wanted: str) -> bool:
 
 
 def fields_of(text: bytes) -> Mapping[str, str] | None:
-    """The fields of a form or a query, the first of each name; None where they are too many, repeated, or not UTF-8."""
+    """The fields of a form or a query; None where they are too many, repeated, not UTF-8, or contain NUL, which PostgreSQL refuses."""
     try:
         pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError:
         return None
     found = dict(pairs)
-    return found if len(found) == len(pairs) else None
+    return found if len(found) == len(pairs) and not any("\0" in value for value in found.values()) else None
 
 
 # --- every request ---------------------------------------------------------------------------------------------------
+
+
+_ONE = "or else the rate limits count all visitors as one"
+_PACKAGE = Path(__file__).parents[1]
+
+
+def place_of(error: Exception) -> str:
+    """The type of an error of our own and where it was raised; its text may hold a secret."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _PACKAGE in Path(frame.filename).parents]
+    place = f" in {Path(frames[-1].filename).relative_to(_PACKAGE)} line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
 
 
 class Guard:
@@ -107,7 +153,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, url: str, forwarded: bool) -> None:
         parts = urlsplit(url)
-        self._app, self._forwarded = app, forwarded
+        self._app, self._forwarded, self._warned = app, forwarded, False
         self._origin = f"{parts.scheme}://{parts.netloc}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,20 +177,27 @@ class Guard:
         refusal = await self._read(scope, headers, receive)
         if refusal is None:
             scope.setdefault("state", {}).update(visitor=visitor, headers=headers)
-        await (refusal or self._app)(scope, receive, answer)
+        try:
+            await (refusal or self._app)(scope, receive, answer)
+        except Exception as error:  # noqa: BLE001  uvicorn would log its text
+            log.error("internal error: %s", place_of(error))  # noqa: TRY400  without it
 
     def _address(self, scope: Scope, headers: Mapping[str, str]) -> str:
         """The visitor's address. Of X-Forwarded-For the last entry counts: the proxy in front wrote it."""
-        if self._forwarded and "x-forwarded-for" in headers:
-            return headers["x-forwarded-for"].rpartition(",")[2].strip()[:64]
-        return str((scope.get("client") or ("",))[0])
+        connected, forwarded = str((scope.get("client") or ("",))[0]), headers.get("x-forwarded-for")
+        if self._forwarded:
+            return address_of((forwarded or "").rpartition(",")[2]) or connected
+        if forwarded is not None and not self._warned:
+            self._warned = True
+            log.warning("a request has X-Forwarded-For, which is ignored: if your proxy sets it, set portal.forwarded = true, %s", _ONE)
+        return connected
 
     async def _read(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> ASGIApp | None:  # noqa: PLR0911  a line a refusal
         """Put the fields into the request's state; a response where the request is refused."""
         if scope["method"] not in {"GET", "HEAD", "POST"}:
             return _plain(405, "method not allowed", {"allow": "GET, HEAD, POST"})
         query = fields_of(scope["query_string"]) if len(scope["query_string"]) <= LARGEST_QUERY else None
-        if query is None:
+        if query is None or "\0" in scope["path"]:
             return _plain(400, "bad request")
         form: Mapping[str, str] | None = {}
         if scope["method"] == "POST":

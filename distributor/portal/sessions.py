@@ -48,6 +48,7 @@ class Session:
     address: str | None = None
     name: str = ""
     roles: frozenset[Role] = frozenset()
+    groups: frozenset[str] = frozenset()  # those that the configuration named at the sign-in
     authenticated_at: datetime | None = None
     language: str = ""  # of the messages that the person gets
 
@@ -93,7 +94,7 @@ class SessionStore:
     def begin(self, who: SignedIn, address: str | None, roles: frozenset[Role], language: str) -> Session:
         """A new session with a new token."""
         now = self._now()
-        session = Session(new_token(), who.account, now, now, address, who.name, roles, who.authenticated_at, language)
+        session = Session(new_token(), who.account, now, now, address, who.name, roles, who.groups, who.authenticated_at, language)
         self._ledger.write_session(StoredSession(stored(session.token), now, now, json.dumps(_as_json(session))))
         return session
 
@@ -160,6 +161,7 @@ def _as_json(session: Session) -> Mapping[str, object]:
         "address": session.address,
         "name": session.name,
         "roles": sorted(session.roles),
+        "groups": sorted(session.groups),
         "authenticated_at": None if at is None else at.isoformat(),
         "language": session.language,
     }
@@ -175,6 +177,7 @@ def _session(cookie: str, found: StoredSession, values: Mapping[str, Any]) -> Se
         values["address"],
         values["name"],
         frozenset(map(Role, values["roles"])),
+        frozenset(values["groups"]),
         None if at is None else datetime.fromisoformat(at),
         values["language"],
     )

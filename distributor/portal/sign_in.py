@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+import unicodedata
+from collections.abc import Collection
+from dataclasses import replace
 
 from starlette.responses import RedirectResponse, Response
 
-from distributor.errors import Error, RequestDenied, ServiceUnavailable
+from distributor.config.schema import Portal as PortalSettings
+from distributor.errors import Error, RequestDenied
 from distributor.model.delivery import DeliveryFilter
 from distributor.model.people import BadAddress, key_of, parse_address
 from distributor.model.sign_in import SignedIn, SignInCancelled, SignInRefused
 from distributor.portal.pages import outcome, staff_home
-from distributor.portal.security import FAILURES, RETURNS, SIGN_INS, log
+from distributor.portal.security import FAILURES, SIGN_INS, log
 from distributor.portal.sessions import LONGEST, SIGN_IN_TIME, BegunSignIn, Role
 from distributor.portal.views import LANGUAGES
 from distributor.portal.visit import Limited, Page, Portal, Visit
@@ -52,7 +55,7 @@ def again_first(portal: Portal, visit: Visit, target: str) -> Response:
 
 
 def _to_provider(portal: Portal, visit: Visit, target: str, *, fresh: bool) -> Response:
-    if not portal.rates.allow(SIGN_INS, visit.visitor):
+    if not portal.rates.allow(SIGN_INS, visit.network):
         raise Limited
     uri, flow = portal.provider.start(portal.settings.url.rstrip("/") + CALLBACK, fresh=fresh)
     response = RedirectResponse(uri, 303)
@@ -63,11 +66,9 @@ def _to_provider(portal: Portal, visit: Visit, target: str, *, fresh: bool) -> R
 
 def signed_in(portal: Portal, visit: Visit) -> Response:
     """The way back: check what the provider says, and begin a session with a new token."""
-    if not portal.rates.allow(RETURNS, visit.visitor):
-        raise Limited
     begun = portal.sessions.take_sign_in(visit.cookies.get(SIGN_IN, ""))
     if begun is None:
-        if not portal.rates.allow(FAILURES, visit.visitor):
+        if not portal.rates.allow(FAILURES, visit.network):
             raise Limited
         response = _failed(portal, visit, "no sign-in was begun here, or it took longer than ten minutes")
     else:
@@ -85,7 +86,14 @@ def _failed(portal: Portal, visit: Visit, why: str) -> Response:
 
 
 def _begin_session(portal: Portal, visit: Visit, found: SignedIn, target: str) -> Response:
-    roles = roles_of(portal, found)
+    if found.groups_left_out:
+        log.warning(
+            "Entra left out the groups of portal:%s, who has too many: assign the groups to the app registration and choose "
+            '"Groups assigned to the application", or name the object id in [portal]',
+            found.account.subject,
+        )
+    found = replace(found, groups=found.groups & {each for ids in _ids(portal.settings).values() for each in ids})
+    roles = roles_of(portal.settings, found.account.subject, found.groups)
     address = person_of(portal, found)
     portal.sessions.end(visit.cookies.get(SESSION, ""))
     session = portal.sessions.begin(found, address, roles, _language(portal, address))
@@ -139,6 +147,8 @@ def _by_object_id(portal: Portal, object_id: str) -> str | None:
 
 
 def _by_verified_address(found: SignedIn) -> str | None:
+    if not unicodedata.is_normalized("NFKC", found.email):  # parsing would turn a full-width domain into another one
+        return None
     match parse_address(found.email):
         case BadAddress():
             return None
@@ -146,17 +156,14 @@ def _by_verified_address(found: SignedIn) -> str | None:
             return str(address)
 
 
-def roles_of(portal: Portal, found: SignedIn) -> frozenset[Role]:
-    """The roles of an account, by its object id or its groups."""
-    mine, settings = {found.account.subject, *found.groups}, portal.settings
-    named = {Role.ADMINISTRATOR: settings.administrators, Role.HELPDESK: settings.helpdesk, Role.AUDITOR: settings.auditors}
-    if found.groups_left_out:
-        log.warning(
-            "Entra left out the groups of portal:%s, who has too many: assign the groups to the app registration and choose "
-            '"Groups assigned to the application", or name the object id in [portal]',
-            found.account.subject,
-        )
-    return frozenset(role for role, ids in named.items() if mine & set(ids))
+def roles_of(settings: PortalSettings, subject: str, groups: Collection[str]) -> frozenset[Role]:
+    """The roles that the configuration gives to an account, by its object id or its groups."""
+    mine = {subject, *groups}
+    return frozenset(role for role, ids in _ids(settings).items() if not mine.isdisjoint(ids))
+
+
+def _ids(settings: PortalSettings) -> dict[Role, tuple[str, ...]]:
+    return {Role.ADMINISTRATOR: settings.administrators, Role.HELPDESK: settings.helpdesk, Role.AUDITOR: settings.auditors}
 
 
 # --- out, and the language -------------------------------------------------------------------------------------------
@@ -180,15 +187,14 @@ def choose_language(portal: Portal, visit: Visit) -> Response:
     return response
 
 
-def unavailable(portal: Portal, visit: Visit, error: ServiceUnavailable) -> Response:
+def unavailable(portal: Portal, visit: Visit) -> Response:
     """A service does not answer; which one stands in the log."""
-    log.error("%s (%s)", error, urlsplit(portal.settings.authority).netloc)
     return outcome(portal, visit, "unavailable", status=503, help_too=True)
 
 
 PAGES = (
     Page("/sign-in", sign_in, open=True, post=True),
     Page(CALLBACK, signed_in, open=True, once=True),
-    Page("/sign-out", sign_out, post=True),
+    Page("/sign-out", sign_out, post=True, limited=False),  # whoever stole a session must not keep its owner from ending it
     Page("/language", choose_language, open=True, post=True),
 )

@@ -16,7 +16,7 @@ from distributor.model.ports import Ledger, Vault
 from distributor.model.requests import CopyRequest, DayCount
 from distributor.model.sign_in import IdentityProvider
 from distributor.model.states import State
-from distributor.portal.security import RateLimits
+from distributor.portal.security import RateLimits, network_of
 from distributor.portal.sessions import Role, Session, SessionStore
 from distributor.portal.views import Views
 from distributor.workflows.incident import ExposedCertificate
@@ -98,6 +98,11 @@ class Visit:
     session: Session | None = None
 
     @property
+    def network(self) -> str:
+        """What limits by address count."""
+        return network_of(self.visitor)
+
+    @property
     def signed_in(self) -> Session:
         """The session, on pages for people who are signed in."""
         assert self.session is not None  # noqa: S101  the route says so, and `app` keeps to it
@@ -121,7 +126,10 @@ Handler = Callable[[Portal, Visit], Response]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A route. `role`: who may see it, besides being signed in; `open`: everybody; `once`: HEAD is refused, because GET does something."""
+    """A route. `role`: who may see it, besides being signed in; `open`: everybody; `once`: HEAD is refused, because GET does something.
+
+    `limited`: a form that one account can only send so often.
+    """
 
     path: str
     handler: Handler
@@ -129,6 +137,7 @@ class Page:
     open: bool = False
     post: bool = False
     once: bool = False
+    limited: bool = True
 
 
 @dataclass(frozen=True, slots=True)

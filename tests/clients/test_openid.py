@@ -304,6 +304,14 @@ def test_an_account_of_another_tenant_or_without_object_id_is_refused(entra: Hos
         client.finish(*begin(entra, client))
 
 
+@pytest.mark.parametrize("subject", ["", "x" * 256, "u-1\nforged line", "u-1\u202e"])
+def test_a_subject_that_would_harm_a_log_or_a_page_is_refused(hostile: Hostile, subject: str) -> None:
+    hostile.claims = {"sub": subject}
+    client = opened(hostile)
+    with pytest.raises(SignInRefused):
+        client.finish(*begin(hostile, client))
+
+
 def test_groups_that_entra_left_out_are_noticed(entra: Hostile) -> None:
     client = opened(entra)
     entra.claims = {"oid": "o-1", "tid": TENANT, "_claim_names": {"groups": "src1"}}
@@ -334,6 +342,48 @@ def test_a_document_without_end_is_not_read(hostile: Hostile, monkeypatch: pytes
     monkeypatch.setattr(Hostile, "answer", lambda *_: (200, b'{"issuer": "' + b"x" * LARGEST + b'"}'))
     with pytest.raises(SignInUnavailable, match="unexpected response"):
         opened(hostile).start(REDIRECT, fresh=False)
+
+
+def test_a_document_that_arrives_byte_by_byte_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distributor.clients.openid.PATIENCE", 0.2)
+    closed, stop = threading.Event(), threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            while not stop.wait(0.01):
+                try:
+                    self.wfile.write(b" ")
+                except OSError:
+                    closed.set()
+                    return
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        client = OpenIdProvider(f"http://127.0.0.1:{server.server_port}/oidc", "portal", None)
+        told: list[object] = []
+        asked = threading.Thread(target=lambda: told.append(_raised(client)), daemon=True)
+        asked.start()
+        asked.join(20)
+        assert [type(each) for each in told] == [SignInUnavailable]
+        assert closed.wait(20)  # the connection is closed
+    finally:
+        stop.set()
+        server.shutdown()
+        server.server_close()
+
+
+def _raised(client: OpenIdProvider) -> Exception | None:
+    try:
+        client.read_metadata()
+    except SignInUnavailable as error:
+        return error
+    return None
 
 
 def test_a_provider_that_cannot_be_reached_is_said(hostile: Hostile) -> None:

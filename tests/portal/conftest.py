@@ -191,6 +191,12 @@ class Kit:
         self.ends.callback(workspace.close)
         return Served(url, workspace.folder, ledger, portal, clock, issuer, workspace)
 
+    @contextmanager
+    def again(self, portal: Portal) -> Iterator[str]:
+        """Serve a portal once more, at another port; the URL. Its provider does not know it."""
+        with socket.create_server(("127.0.0.1", 0)) as listener, serving(portal, listener):
+            yield f"http://localhost:{listener.getsockname()[1]}"
+
 
 def write_portal(folder: Path, url: str, issuer: str, more: str = "") -> None:
     """Add [portal] to the workspace's configuration."""

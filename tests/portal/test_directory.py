@@ -48,6 +48,13 @@ def test_nobody_is_found_by_sign_in_name_or_when_disabled_or_unknown(settings: S
     assert address_of(settings, str(uuid.uuid4())) is None
 
 
+def test_the_address_of_a_guest_counts_only_where_the_roster_has_guests(settings: Settings, running: Cloud) -> None:
+    guest = running.user("bob@example.org", userType="Guest")
+    assert address_of(settings, guest) is None
+    settings.file.write_text(f"{settings.file.read_text(encoding='utf-8')}guests = true\n", encoding="utf-8")
+    assert address_of(bootstrap.settings(settings.file), guest) == "bob@example.org"
+
+
 def test_without_a_roster_of_entra_nobody_is_asked(settings: Settings) -> None:
     assert address_of(replace(settings, rosters=()), str(uuid.uuid4())) is None
 

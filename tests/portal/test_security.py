@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
+from distributor.errors import ServiceUnavailable
 from distributor.model.delivery import DeliveryFilter
-from distributor.portal.app import PAGES
+from distributor.model.requests import SignInAccount
+from distributor.model.sign_in import SignedIn
+from distributor.portal.app import PAGES, THREADS
+from distributor.portal.security import address_of, network_of
 from distributor.portal.sessions import Role
 from tests.portal.conftest import Kit, Served
-from tests.portal.visitor import Answer
+from tests.portal.visitor import Answer, Visitor
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
 LOGINS = {None: "u-carol", Role.ADMINISTRATOR: "u-admin", Role.HELPDESK: "u-helpdesk", Role.AUDITOR: "u-audit"}
@@ -197,6 +205,29 @@ def test_behind_a_proxy_its_own_entry_counts(kit: Kit, caplog: pytest.LogCapture
     assert "from 198.51.100.9" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("entry", "address", "network"),
+    [
+        ("198.51.100.9", "198.51.100.9", "198.51.100.9"),
+        (" 198.51.100.9:50123 ", "198.51.100.9", "198.51.100.9"),  # as Azure Application Gateway writes it
+        ("2001:db8:1:2:3::4", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2:3::4]:50123", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("unknown", "", ""),
+        ("x\x1b[31m", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_an_entry_of_a_proxy_is_an_address_without_port(entry: str, address: str, network: str) -> None:
+    assert address_of(entry) == address
+    assert network_of(address) == network
+
+
+def test_a_proxy_that_is_not_configured_is_said_once(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        raw(served, "GET", "/healthz", {"X-Forwarded-For": "192.0.2.7"})
+    assert caplog.text.count("portal.forwarded = true") == 1
+
+
 def test_one_account_can_only_write_so_often(served: Served) -> None:
     alice = served.visitor()
     home = alice.sign_in("u-alice")
@@ -204,6 +235,80 @@ def test_one_account_can_only_write_so_often(served: Served) -> None:
     found = [alice.submit(home, "again", follow=False).status for _ in range(32)]
     assert found == [200] * 30 + [429] * 2
     assert alice.get(f"/again/{delivery.id}").status == 200
+    assert alice.submit(home, "sign-out", follow=False).status == 303  # else whoever stole the session could keep it alive
+    assert not alice.session
+
+
+@pytest.mark.parametrize("path", ["/", "/admin", "/nothing", "/static/nothing", "/signed-in?state=a&code=b"])
+@pytest.mark.parametrize("error", [ServiceUnavailable("the ledger stays locked", where="distributor.db"), ValueError("a secret value")])
+def test_without_the_ledger_every_path_says_so(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, path: str, error: Exception
+) -> None:
+    def broken(*_: object) -> object:
+        raise error
+
+    monkeypatch.setattr(type(served.ledger), "read_session", broken)
+    alice = served.visitor()
+    alice.cookies["localhost"] = {"__Host-session": "a" * 43, "__Host-sign-in": "b" * 43}
+    told = alice.get(path)
+    assert told.status == 503
+    assert "Not available right now" in told.text
+    assert "a secret value" not in told.body + caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_an_error_beyond_the_handlers_reaches_no_log_with_its_text(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> object:
+        raise ZeroDivisionError("a secret value")
+
+    monkeypatch.setattr("distributor.portal.app.cookie_parser", broken)
+    assert served.visitor().get("/").status == 500
+    assert served.visitor().get("/healthz").status == 200  # answered after the line of the first was written
+    assert "internal error: ZeroDivisionError in portal/app.py line" in caplog.text
+    assert "a secret value" not in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/again/%00", "/?q=%00", "/admin/requests/r%00/approve"])
+def test_a_nul_is_refused_before_a_database_sees_it(served: Served, path: str) -> None:
+    assert raw(served, "GET", path, {}).status == 400
+    assert served.visitor().request("POST", "/sign-in", {"token": "\0"}).status == 400
+
+
+def test_a_visitors_cookie_is_one_of_ours_or_a_new_one(served: Served) -> None:
+    for cookie in ('"a\\012Set-Cookie: x=y"', "x", "a" * 44, '"\\377"'):
+        found = raw(served, "GET", "/", {"Cookie": f"__Host-visitor={cookie}"}).header("set-cookie")
+        assert re.match(r"__Host-visitor=[A-Za-z0-9_-]{43};", found)
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"])
+def test_get_stays_get(served: Served, name: str) -> None:
+    alice = served.visitor()
+    form = alice.sign_in("u-alice").form("reveal")
+    path = f"{form.action}?token={form.fields['token']}&_method=POST"
+    for method in ("GET", "HEAD"):
+        assert alice.request(method, path, headers={name: "POST"}).status == 200
+    assert "revealed" not in {event.event for event in served.ledger.history(ALICE)}
+
+
+def test_a_provider_that_never_answers_stops_no_page(kit: Kit) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        served = kit.served(issuer=f"http://127.0.0.1:{silent.getsockname()[1]}/oidc")
+        account = SignInAccount(served.issuer, "u-alice")
+        served.ledger.bind(account, ALICE, "email")
+        session = served.portal.sessions.begin(SignedIn(account, entra=False), ALICE, frozenset(), "en")
+        alice = served.visitor()
+        alice.cookies["localhost"] = {"__Host-session": session.token}
+        home = alice.get("/")
+        with ThreadPoolExecutor(THREADS["form"] + 2) as pool:
+            waiting = [pool.submit(alice.submit, home, "reveal") for _ in range(THREADS["form"] + 2)]
+            connection, _ = silent.accept()  # one of them asks, the others wait for it
+            assert served.visitor().get("/").status == 200
+            assert not any(each.done() for each in waiting)
+            connection.close()
+            silent.close()
+            assert {each.result().status for each in waiting} == {503}
 
 
 def test_the_log_is_a_line_a_request_without_query_or_control_characters(served: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -212,6 +317,11 @@ def test_the_log_is_a_line_a_request_without_query_or_control_characters(served:
     lines = [record.getMessage() for record in caplog.records if record.name == "distributor.portal"]
     assert "alice-in-the-query" not in caplog.text
     assert lines[-1].startswith("GET /%0d%0aforged%1b[31m 404")
+    admin = served.visitor()
+    token = admin.sign_in("u-admin").form("sign-out").fields["token"]
+    admin.request("POST", "/admin/requests/%0aforged%1b%5b31m/approve", {"token": token})
+    lines = [record.getMessage() for record in caplog.records if record.name == "distributor.portal"]
+    assert "refused: \\nforged\\x1b[31m: no such request" in lines
     assert all("\n" not in line and "\x1b" not in line for line in lines)
 
 
@@ -246,3 +356,19 @@ def test_files_may_be_kept_and_an_svg_cannot_run_scripts(kit: Kit) -> None:
     style = served.visitor().get(next(part for part in page.body.split('"') if part.endswith(".css")))
     assert "--brand:#ffcc00;--on-brand:#000000" in style.body
     assert served.visitor().get("/static/../portal.secret").status == 404
+
+
+def test_a_source_that_hangs_has_threads_of_its_own(kit: Kit) -> None:
+    served, names = kit.served(more='requests = "automatic"'), []
+
+    def fulfil(*_: object) -> str:
+        names.append(threading.current_thread().name)
+        return ""
+
+    alice = served.visitor()
+    alice.sign_in("u-alice")
+    with kit.again(replace(served.portal, actions=replace(served.portal.actions, fulfil=fulfil))) as url:
+        second = Visitor(url)
+        second.cookies = alice.cookies
+        second.submit(second.submit(second.get("/"), "again"), "again", reason="phone")
+    assert [name.rpartition("_")[0] for name in names] == ["plan"]

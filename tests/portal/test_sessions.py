@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from distributor.model.requests import SignInAccount
 from distributor.model.sign_in import SignedIn
 from distributor.portal.sessions import IDLE, LONGEST, SIGN_IN_TIME, BegunSignIn, Role, stored
-from tests.portal.conftest import Served
+from tests.portal.conftest import Kit, Served
+from tests.portal.visitor import Visitor
 
 
 def is_in(served: Served, cookie: str) -> bool:
@@ -126,6 +130,22 @@ def test_a_session_is_no_begun_sign_in(served: Served) -> None:
     session = sessions.begin(SignedIn(SignInAccount("i", "s"), entra=False), None, frozenset({Role.AUDITOR}), "")
     assert sessions.take_sign_in(session.token) is None
     assert sessions.find(session.token) is not None
+
+
+@pytest.mark.parametrize(("login", "path", "taken"), [("u-admin", "/admin", "administrators"), ("u-audit", "/audit", "auditors")])
+def test_a_role_that_the_configuration_no_longer_gives_ends_in_open_sessions_too(
+    served: Served, kit: Kit, login: str, path: str, taken: str
+) -> None:
+    visitor = served.visitor()
+    visitor.sign_in(login)
+    assert visitor.get(path).status == 200
+    settings = replace(served.portal.settings, **{taken: ("somebody-else",)})
+    with kit.again(replace(served.portal, settings=settings)) as url:
+        after = Visitor(url)
+        after.cookies = visitor.cookies
+        assert after.get("/").status == 200
+        assert "sign-out" in after.get("/").forms[0].actions
+        assert after.get(path).status == 404
 
 
 def test_what_has_ended_is_deleted(served: Served) -> None:

@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 
 from distributor.model.requests import SignInAccount
+from distributor.model.sign_in import SignedIn
+from distributor.portal.sign_in import person_of
 from tests.portal.conftest import ENTRA, Kit, Served
 from tests.portal.visitor import Answer, Visitor
 
@@ -138,6 +140,45 @@ def test_too_many_failed_sign_ins_from_an_address_are_stopped(served: Served) ->
     found = [visitor.get("/signed-in?state=x&code=y").status for _ in range(62)]
     assert found == [403] * 60 + [429] * 2
     assert "Certificate for alice@example.org" in served.visitor().sign_in("u-alice").text  # who comes from the provider gets in
+
+
+def test_returns_that_belong_to_nothing_never_stop_those_that_do(served: Served) -> None:
+    stranger = served.visitor()
+    waiting = callback(visitor := served.visitor(), "u-alice")
+    assert {stranger.get("/signed-in?state=x").status for _ in range(700)} == {403, 429}
+    assert "Certificate for alice@example.org" in visitor.get(waiting).text
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "al\u0131ce@example.org",  # dotless i
+        "\uff41lice@example.org",  # full-width a
+        "alice@\uff45xample.org",
+        "alice@example\uff0eorg",
+        "alice@e\u00adxample.org",  # soft hyphen
+        "a\u200blice@example.org",
+        "alice@example.org, bob@example.org",
+        "alice@example.org\0",
+        '"alice"@example.org',
+        "Alice <alice@example.org>",
+        "alice@example.org.",
+        "alice+x@example.org",
+    ],
+)
+def test_an_address_that_only_looks_like_a_persons_binds_nothing(served: Served, address: str) -> None:
+    found = SignedIn(SignInAccount(served.issuer, "u-mallory"), entra=False, email=address)
+    assert person_of(served.portal, found) is None
+    assert "bound" not in {event.event for event in served.ledger.history(ALICE)}
+
+
+def test_an_account_that_is_bound_stays_with_its_person_when_its_address_becomes_anothers(served: Served) -> None:
+    account = SignInAccount(served.issuer, "u-bob")  # whose verified address is Bob's now
+    served.ledger.bind(account, ALICE, "email")
+    page = served.visitor().sign_in("u-bob")
+    assert "Certificate for alice@example.org" in page.text
+    assert BOB not in page.text
+    assert "Zertifikat für bob@example.org" in served.visitor().sign_in("u-bob-2").text  # Bob himself is still free
 
 
 # --- Entra -----------------------------------------------------------------------------------------------------------

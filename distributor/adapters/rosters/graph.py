@@ -121,6 +121,8 @@ class GraphRoster:
         user = response.body or {}
         if str(user.get("id", "")).casefold() != object_id.casefold():  # Graph finds users by sign-in name too
             return None
+        if directory_user.is_guest(user) and not self._settings.guests:  # the organisation that invites a guest does not own the address
+            return None
         entry = directory_user.to_directory_user(user)
         return str(entry.person.address) if isinstance(entry, DirectoryUser) and entry.enabled else None
 
