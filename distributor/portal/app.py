@@ -36,7 +36,8 @@ from distributor.portal.visit import Actions, Limited, NotHere, Page, Portal, Vi
 VISITOR = "__Host-visitor"  # the cookie that the forms of somebody who is not signed in belong to
 VISITOR_SECONDS = 24 * 3600
 TIDY_EVERY = 300.0  # seconds
-THREADS = 8  # that answer pages; the ledger serves them one after another
+PAGE_THREADS = 2  # more would only wait for each other: the ledger serves one at a time, and Python runs one
+FORM_THREADS = 8  # apart, since planning a new generation takes seconds
 PROVIDER_THREADS = 8  # apart, so that a provider that does not answer stops only sign-ins
 SLOW = 45.0  # seconds for a request whose handler waits for the provider
 PAGES = (*person.PAGES, *sign_in.PAGES, *staff.PAGES)
@@ -46,10 +47,11 @@ _HERE = Path(__file__).parents[1]
 
 def create_app(portal: Portal) -> ASGIApp:
     """The application, with everything around it."""
-    pages, provider = ThreadPoolExecutor(THREADS, "page"), ThreadPoolExecutor(PROVIDER_THREADS, "sign-in")
+    pages, forms = ThreadPoolExecutor(PAGE_THREADS, "page"), ThreadPoolExecutor(FORM_THREADS, "form")
+    provider = ThreadPoolExecutor(PROVIDER_THREADS, "sign-in")
 
     def route(page: Page) -> Route:
-        pool = provider if page.path in _OF_PROVIDER else pages
+        pool = provider if page.path in _OF_PROVIDER else forms if page.post else pages
 
         async def endpoint(request: Request) -> Response:
             if page.once and request.method == "HEAD":
@@ -75,7 +77,9 @@ def create_app(portal: Portal) -> ASGIApp:
         return _not_found(portal, request)
 
     routes = [*map(route, PAGES), Route("/static/{name}", static), Route("/healthz", healthy)]
-    app = Starlette(routes=routes, exception_handlers={404: missing, 405: missing}, lifespan=lambda _: _lifespan(portal, pages, provider))
+    app = Starlette(
+        routes=routes, exception_handlers={404: missing, 405: missing}, lifespan=lambda _: _lifespan(portal, pages, forms, provider)
+    )
     app.router.redirect_slashes = False  # it would trust the Host header
     return Guard(app, url=portal.settings.url, forwarded=portal.settings.forwarded)
 

@@ -1,0 +1,78 @@
+"""Several requests at a time, and several replicas on one ledger."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from distributor import bootstrap
+from distributor.portal.security import RateLimits
+from distributor.portal.sessions import SessionStore
+from tests.portal.conftest import Served, serving
+from tests.portal.test_person import ALICE, events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.portal.visitor import Visitor
+
+
+@contextmanager
+def replica(served: Served) -> Iterator[str]:
+    """Another process of the portal, with a connection to the ledger of its own; its address."""
+    settings = bootstrap.settings(served.folder / "distributor.toml")
+    with bootstrap.open_for_writing(settings, sends=True) as ledger, socket.create_server(("127.0.0.1", 0)) as listener:
+        portal = replace(served.portal, ledger=ledger, sessions=SessionStore(ledger, served.clock), rates=RateLimits())
+        with serving(portal, listener):
+            yield f"http://localhost:{listener.getsockname()[1]}"
+
+
+def at(visitor: Visitor, url: str) -> Visitor:
+    """The same browser, led to a replica by the proxy."""
+    other = type(visitor)(url)
+    other.cookies = visitor.cookies
+    return other
+
+
+def test_a_session_is_known_to_every_replica_and_ends_on_all(served: Served) -> None:
+    with replica(served) as url:
+        visitor = served.visitor()
+        visitor.sign_in("u-alice")
+        elsewhere = at(visitor, url)
+        home = elsewhere.get("/")
+        assert "Certificate for alice@example.org" in home.text
+        cookies = {host: dict(kept) for host, kept in visitor.cookies.items()}
+        elsewhere.submit(home, "sign-out")
+        visitor.cookies = cookies
+        assert "Sign in with your work account" in visitor.get("/").text
+
+
+def test_a_sign_in_goes_on_at_another_replica_and_only_once(served: Served) -> None:
+    with replica(served) as url:
+        visitor = served.visitor()
+        page = visitor.submit(visitor.get("/"), "sign-in")
+        form = page.forms[0]
+        answer = visitor.request("POST", urljoin(page.url, form.action), {"login": "u-alice", "ago": "0", "go": "yes"}, follow=False)
+        while not (place := urljoin(answer.url, answer.header("location"))).startswith(served.url):
+            answer = visitor.get(place, follow=False)
+        cookies = {host: dict(kept) for host, kept in visitor.cookies.items()}
+        elsewhere = at(visitor, url)
+        assert elsewhere.get(place.replace(served.url, url), follow=False).status == 303
+        visitor.cookies = cookies
+        assert visitor.get(place).status == 403
+
+
+def test_a_password_that_is_asked_for_many_times_at_once_is_shown_once(served: Served) -> None:
+    with replica(served) as url:
+        visitor = served.visitor()
+        form = visitor.sign_in("u-alice").form("reveal")
+        browsers = [visitor, at(visitor, url)] * 4
+        with ThreadPoolExecutor(len(browsers)) as pool:
+            answers = list(pool.map(lambda browser: browser.request("POST", form.action, form.fields), browsers))
+        assert sorted(answer.status for answer in answers) == [200, *[409] * 7]
+        assert sum('class="groups"' in answer.body for answer in answers) == 1
+        assert events(served, ALICE).count("revealed") == 1
