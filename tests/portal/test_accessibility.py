@@ -126,6 +126,26 @@ def test_axe_finds_nothing_on_what_forms_lead_to(served: Served, inspector: Insp
     assert found == []
 
 
+def test_lists_that_are_cut_say_so_and_a_field_at_fault_is_in_view(served: Served, inspector: Inspector) -> None:
+    crowd.fill(served.ledger)
+    page = inspector.page
+    sign_in(page, served.url, "u-admin")
+    page.goto(f"{served.url}/admin/people?q=person")
+    assert "The first 50 are shown" in page.inner_text("main")
+    page.goto(f"{served.url}/admin/requests")
+    assert "The oldest 100 of 300 are shown." in page.inner_text("main")
+    last = page.locator("article").last
+    name = last.locator("h2").inner_text()
+    last.locator("input[name=reason]").evaluate("field => { field.required = false; }")
+    with page.expect_navigation():
+        last.locator("[data-action=deny]").click()
+    page.wait_for_function("window.scrollY > 0")
+    assert page.locator("article", has=page.locator("#" + str(page.evaluate("document.activeElement.id")))).inner_text().startswith(name)
+    page.goto(f"{served.url}/admin/person?address={LONG}")
+    widths = page.eval_on_selector_all(".table", "all => all.map(each => each.scrollWidth - each.clientWidth)")
+    assert max(widths) == 0
+
+
 def test_a_page_with_a_fault_is_noticed(served: Served, inspector: Inspector) -> None:
     inspector.page.goto(served.url)
     styled = "document.querySelector('.lead').style.color = '#aaaaaa'; document.documentElement.lang = ''"
