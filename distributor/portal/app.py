@@ -237,7 +237,7 @@ def _phone(agent: str) -> str:
 
 def _language(portal: Portal, path: str, cookies: Mapping[str, str], headers: Mapping[str, str], session: Session | None) -> str:
     """The chosen one, else that of the person's messages, else the browser's."""
-    if session is not None and is_staff_page(path):
+    if session is not None and session.roles and is_staff_page(path):
         return STAFF_LANGUAGE
     tags = [cookies.get(LANGUAGE, ""), session.language if session else "", *accepted(headers.get("accept-language", ""))]
     return nearest([tag for tag in tags if tag] or list(portal.organisation.languages))

@@ -71,13 +71,15 @@ def requests(portal: Portal, visit: Visit) -> Response:
 
 
 def _requests(portal: Portal, visit: Visit, *, fault: str = "", missing: str = "") -> Response:
+    found = portal.ledger.requests((RequestState.OPEN,))
     return show(
         portal,
         visit,
         "requests",
         _status(fault, missing),
         section="/admin/requests",
-        requests=portal.ledger.requests((RequestState.OPEN,))[:MOST_LISTED],
+        requests=found[:MOST_LISTED],
+        total=len(found),
         waiting=portal.ledger.unplanned()[:MOST_LISTED],
         notice=NOTICES.get(visit.query.get("notice", ""), ""),
         fault=fault,
@@ -292,7 +294,19 @@ def _people(portal: Portal, visit: Visit, title: str, section: str, action: str,
     if text and not portal.rates.allow(SEARCHES, visit.signed_in.by):
         raise Limited
     found = portal.ledger.search(text, MOST_FOUND) if text else []
-    return show(portal, visit, "people", section=section, title=title, action=action, person=person, text=text, found=found, export=export)
+    return show(
+        portal,
+        visit,
+        "people",
+        section=section,
+        title=title,
+        action=action,
+        person=person,
+        text=text,
+        found=found,
+        most=MOST_FOUND,
+        export=export,
+    )
 
 
 def _person(portal: Portal, visit: Visit, section: str, back: str, *, history: bool, incident: bool = False) -> Response:  # noqa: PLR0913  what the pages differ in

@@ -35,7 +35,7 @@ from tests.portal.visitor import Visitor
 from tests.workspace import Workspace
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Playwright
 
 ACCOUNTS: openid.Accounts = {
     "u-alice": {"email": "alice@example.org", "email_verified": True, "name": "Alice Example"},
@@ -72,6 +72,8 @@ $ distributor plan certificates --roster people.csv >/dev/null 2>&1
 $ distributor send --yes >/dev/null 2>&1
 """
 ROLES = 'helpdesk = ["g-helpdesk"]\nauditors = ["u-audit"]\n'
+
+CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")  # in a container
 
 
 @dataclass
@@ -244,14 +246,19 @@ def served(kit: Kit, caplog: pytest.LogCaptureFixture) -> Served:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A real Chromium, the one of this machine. Until it ends no test of the same thread can call `asyncio.run`."""
+def playwright() -> Iterator[Playwright]:
+    """What drives browsers. Until it ends no test of the same thread can call `asyncio.run`."""
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415  few tests need it
     except ImportError:
         needs.lacking("the Python package playwright")
-    path = needs.require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """A real Chromium, the one of this machine."""
+    browser = playwright.chromium.launch(executable_path=needs.require("chromium"), args=list(CHROMIUM))
+    yield browser
+    browser.close()
