@@ -256,7 +256,7 @@ def playwright() -> Iterator[Playwright]:
         yield driver
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """A real Chromium, the one of this machine."""
     browser = playwright.chromium.launch(executable_path=needs.require("chromium"), args=list(CHROMIUM))
