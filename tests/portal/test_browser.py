@@ -57,7 +57,7 @@ def test_somebody_gets_their_password_copies_it_and_it_hides_itself(served: Serv
     password = page.inner_text(GROUPS)
     assert password.count("-") == 4
     page.click("#copy")
-    page.wait_for_function("document.getElementById('state').textContent === 'Copied'")
+    page.wait_for_selector("#state:text-is('Copied')")
     assert pasted(page) == password
     page.clock.fast_forward(61_000)
     assert page.get_attribute(GROUPS, "class") == "groups hidden"

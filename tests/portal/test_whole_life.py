@@ -23,7 +23,7 @@ STAFF = ("/admin", "/admin/requests", "/admin/ambiguous", "/admin/people", "/hel
 ONE = ("/admin/person", "/admin/incident", "/helpdesk/person", "/audit/person")  # of one person
 
 
-@pytest.fixture(params=[True, False], ids=["with scripts", "without scripts"])
+@pytest.fixture(params=[True, False], ids=["scripts", "without-scripts"])
 def life(
     request: pytest.FixtureRequest, tmp_path: Path, authority: Authority, playwright: Playwright, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Life]:
@@ -69,7 +69,7 @@ def installs(life: Life) -> Somebody:
     assert opens(life.package("anna"), password)
     if life.javascript:
         anna.page.click("#copy")
-        anna.page.wait_for_function("document.getElementById('state').textContent === 'Kopiert'")
+        anna.page.wait_for_selector("#state:text-is('Kopiert')")
         assert pasted(anna.page) == password
     else:
         assert not anna.page.is_visible("#copy")
