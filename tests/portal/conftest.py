@@ -64,13 +64,13 @@ ENTRA: openid.Accounts = {
         "name": "Nobody",
     },
 }
-PREPARE = """
-$ distributor init >/dev/null 2>&1
+SEND = """
 + server
 + people
 $ distributor plan certificates --roster people.csv >/dev/null 2>&1
 $ distributor send --yes >/dev/null 2>&1
 """
+INIT = "$ distributor init >/dev/null 2>&1\n"
 ROLES = 'helpdesk = ["g-helpdesk"]\nauditors = ["u-audit"]\n'
 
 CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")  # in a container
@@ -111,7 +111,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> 
     workspace = Workspace(folder, authority)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(state))
-        workspace.run_script(PREPARE)
+        workspace.run_script(INIT + SEND)
     workspace.close()
     return folder, state
 
@@ -176,9 +176,13 @@ class Kit:
         issuer: str = "",
         identity: bool = True,
         administrators: str = '["g-admins"]',
+        workspace: Workspace | None = None,
     ) -> Served:
-        """A portal; further lines of [portal] and [organisation]; without `identity`, this host cannot open passwords."""
-        workspace = self.workspace()
+        """A portal; further lines of [portal] and [organisation]; without `identity`, this host cannot open passwords.
+
+        `workspace`: instead of the prepared one.
+        """
+        workspace = workspace or self.workspace()
         listener = self.ends.enter_context(socket.create_server(("127.0.0.1", self.providers.port), backlog=512))
         url, issuer = self.providers.url, issuer or self.providers.issuer(entra=entra)
         write_portal(workspace.folder, url, issuer, f"administrators = {administrators}\n{more}")

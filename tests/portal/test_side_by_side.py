@@ -6,19 +6,51 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
+
+import pytest
 
 from distributor import bootstrap
 from distributor.portal.security import RateLimits
 from distributor.portal.sessions import SessionStore
-from tests.portal.conftest import Served, serving
+from tests import needs
+from tests.authority import Authority
+from tests.doubles.shared import shared
+from tests.ledger.postgresql import Server
+from tests.portal.conftest import INIT, SEND, Kit, Served, serving
 from tests.portal.test_person import ALICE, events
+from tests.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.portal.visitor import Visitor
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Server]:
+    needs.require("initdb")
+    with shared("tests.ledger.postgresql:server", "postgresql") as (folder, user):
+        yield Server(Path(folder), user)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def served(request: pytest.FixtureRequest, kit: Kit, tmp_path: Path, authority: Authority) -> Served:
+    """The portal on a ledger of each kind."""
+    if request.param == "sqlite":
+        return kit.served()
+    server: Server = request.getfixturevalue("postgresql")
+    folder = tmp_path / "workspace"
+    folder.mkdir(mode=0o700)
+    workspace = Workspace(folder, authority)
+    workspace.run_script(INIT)
+    config = folder / "distributor.toml"
+    url = server.url(server.fresh())
+    config.write_text(config.read_text(encoding="utf-8").replace("sqlite:///distributor.db", url), encoding="utf-8")
+    workspace.run_script(INIT + SEND)  # the ledger on the server is made
+    return kit.served(workspace=workspace)
 
 
 @contextmanager
