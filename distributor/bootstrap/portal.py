@@ -24,10 +24,15 @@ def portal_settings(settings: config.Settings) -> Portal:
 
 
 def missing_extra() -> str | None:
-    """A package that the portal needs and that is not installed."""
-    from importlib.util import find_spec
+    """A package that the portal needs and that cannot be imported."""
+    from importlib import import_module
 
-    return next((name for name in ("limits", "starlette", "uvicorn") if find_spec(name) is None), None)
+    for name in ("limits", "starlette", "uvicorn"):
+        try:
+            import_module(name)
+        except ImportError as error:
+            return error.name or name
+    return None
 
 
 def provider(settings: config.Settings) -> IdentityProvider:

@@ -97,11 +97,12 @@ def approve(name: RequestId, chosen: Config = None) -> int:
     with bootstrap.open_for_writing(settings, sends=True) as ledger:
         request = ledger.decide(requests.find(ledger, name).id, "", approve=True)
         _print(request)
-        failed = plan_approved(settings, ledger, {key_of(request.address)})
-        waits = any(each.address == request.address for each in ledger.unplanned())
-    if waits or not failed:
+        plan_approved(settings, ledger, {key_of(request.address)})
+        waits = any(each.id == request.id for each in ledger.unplanned())
+        planned = requests.find(ledger, request.id).planned is not None
+    if waits or planned:
         stderr_line("next: correct this, then distributor send" if waits else "next: distributor send")
-    return 1 if failed else 0
+    return 0 if planned else 1
 
 
 @app.command(epilog='\b\nexample:\n  distributor requests deny r-01JX --reason "left the company"')

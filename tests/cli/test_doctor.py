@@ -146,7 +146,8 @@ def test_a_transport_whose_certificate_does_not_fit_is_named_with_its_line(run: 
     config.write_text(
         config.read_text(encoding="utf-8").replace('secret = "env:APP_SECRET"', 'certificate = "env:APP_SECRET"'), encoding="utf-8"
     )
-    result = workspace.run("distributor send", APP_SECRET="no PEM block")
+    workspace.run_script("+ people\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
+    result = workspace.run("distributor send --yes", APP_SECRET="no PEM block")
     assert (
         result.returncode,
         bool(re.search(r"distributor\.toml line \d+: transport\.certificate: no private key found", result.stdout)),

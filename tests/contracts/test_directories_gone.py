@@ -85,7 +85,7 @@ def test_an_entry_with_too_many_values_is_an_error_though_ours_is_among_them(
     assert isinstance(done, PublicationResult)
     assert (done.changed, done.holds) == (False, True)
     assert done.warning is not None
-    assert (done.warning.severity, "17 certificates" in done.warning.message) == (Severity.ERROR, True)
+    assert (done.warning.severity, "17 unexpired certificates" in done.warning.message) == (Severity.ERROR, True)
     assert sorted(server.read(dn)[USER]) == sorted([*others, ours])
 
 
