@@ -22,7 +22,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from tests.cli.test_docs import app, fault
+from distributor.cli.app import program
+from tests.cli.test_docs import fault
 from tests.doubles.graphd.trust import make
 from tests.needs import require
 
@@ -32,7 +33,7 @@ UNITS = sorted(path.name for path in DEPLOY.glob("*.service"))
 HOST = "certificates.example.org"
 LARGEST = 64 * 2**10  # bytes of a form
 STARTS = 60.0  # seconds it may take on a busy machine
-COMMANDS = frozenset(getattr(typer.main.get_command(app), "commands", {}))
+COMMANDS = frozenset(getattr(typer.main.get_command(program()), "commands", {}))
 
 
 def run(*command: str, code: int | None = 0) -> str:
