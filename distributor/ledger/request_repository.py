@@ -8,7 +8,7 @@ What each method promises is said once, in `model/requests.py` and `model/mailbo
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -43,9 +43,7 @@ class SqlRequests:
 
     _database: Database
     _by: str
-
-    def _writing(self) -> AbstractContextManager[WriteTransaction]:
-        raise NotImplementedError
+    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
 
     def acting_as(self, by: str) -> Self:
         other = copy.copy(self)
