@@ -20,11 +20,11 @@ from distributor.mail import message
 from distributor.mail.message import Mailbox, MessageHeaders, RenderedText, Renderer
 from distributor.model.channels import PasswordMail, PasswordTo, ReadyPassword, Refusal, check_recipient, label
 from distributor.model.delivery import Accepted, Ambiguous, DraftRef, OutboundMessage, Outcome
-from distributor.model.issues import Diagnostic, WorkerFailure
+from distributor.model.issues import WorkerFailure
 from distributor.model.people import Address, BadAddress, Helpdesk, has_unsafe_chars
 from distributor.model.ports import Ledger, Vault, WorkerPool
 from distributor.model.secret import Secret
-from distributor.workflows.sending.direct import DirectSender, DirectSendingContext
+from distributor.workflows.sending.direct import DirectReport, DirectSender, DirectSendingContext
 
 REASON = "sent to another mailbox"
 
@@ -89,17 +89,7 @@ class MailResult:
     hint: str = ""
 
 
-@dataclass(slots=True)
-class MailReport:
-    """The results of a run; `error` ended it early."""
-
-    results: list[MailResult] = field(default_factory=list)
-    diagnostics: list[Diagnostic] = field(default_factory=list)
-    error: Error | None = None
-
-    def count(self, outcome: str) -> int:
-        """How many ended so."""
-        return sum(result.outcome == outcome for result in self.results)
+MailReport = DirectReport[MailResult]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from distributor.errors import Error, InvalidInput, RequestDenied
 from distributor.mail import message
 from distributor.mail.message import Attachment, Mailbox, MessageHeaders, RenderedText
 from distributor.model.delivery import Accepted, Ambiguous, DraftRef, OutboundMessage, Outcome
-from distributor.model.issues import Diagnostic, WorkerFailure
+from distributor.model.issues import WorkerFailure
 from distributor.model.people import BadAddress, Helpdesk, has_unsafe_chars, key_of, parse_address
 from distributor.model.ports import Ledger, WorkerPool
 from distributor.model.reminders import Reminder, ReminderKind
-from distributor.workflows.sending.direct import DirectSender, DirectSendingContext
+from distributor.workflows.sending.direct import DirectReport, DirectSender, DirectSendingContext
 
 A_DAY = timedelta(days=1)
 CALENDAR_FILE = "calendar.txt"  # the title of a calendar entry, then its text
@@ -161,17 +161,7 @@ class ReminderResult:
     hint: str = ""
 
 
-@dataclass(slots=True)
-class ReminderReport:
-    """The results of a run; `error` ended it early."""
-
-    results: list[ReminderResult] = field(default_factory=list)
-    diagnostics: list[Diagnostic] = field(default_factory=list)
-    error: Error | None = None
-
-    def count(self, outcome: str) -> int:
-        """How many ended so."""
-        return sum(result.outcome == outcome for result in self.results)
+ReminderReport = DirectReport[ReminderResult]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,22 +6,20 @@ import imaplib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from tests.doubles.daemons import free_port, listens, unprivileged
 from tests.doubles.slapd import certificates
 from tests.needs import require, require_file
 
 PASSWORD = "a password of the mailbox, grün"
 USER = "certs@example.org"
-STARTS = 120.0  # seconds it may take on a busy machine
 
 
 @dataclass
@@ -173,40 +171,13 @@ def _started(server: str, folder: Path, extra: str) -> tuple[subprocess.Popen[by
     (folder / "users").write_text(f"everybody:{PASSWORD}:\n", encoding="utf-8")
     (folder / "mail").mkdir()
     for _ in range(5):
-        port, secure = _free(), _free()
+        port, secure = free_port(), free_port()
         (folder / "dovecot.conf").write_text(_conf(folder, port, secure, extra), encoding="utf-8")
-        prefix = _unprivileged(folder)
+        prefix = unprivileged(folder)
         with (folder / "out").open("wb") as out:
             process = subprocess.Popen([*prefix, server, "-F", "-c", folder / "dovecot.conf"], stdout=out, stderr=out)
-        if _listens(process, port) and _listens(process, secure):
+        if listens(process, port) and listens(process, secure):
             return process, port, secure
         process.kill()
         process.wait()
     raise AssertionError((folder / "out").read_text(errors="replace"))
-
-
-def _unprivileged(folder: Path) -> list[str]:
-    """Root gives itself up for it."""
-    if os.geteuid() != 0:
-        return []
-    for path in (folder, *folder.rglob("*")):
-        shutil.chown(path, "nobody", "nogroup")
-    return [require("setpriv"), "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-
-
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
-    ends = time.monotonic() + STARTS
-    while time.monotonic() < ends and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)  # asks again; ends with the process or the time
-        else:
-            return True
-    return False

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,13 +20,13 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.authority import key_usage, rsa_key
+from tests.doubles.daemons import free_port, listens, unprivileged
 from tests.needs import require
 
 BASE = "dc=example,dc=org"
 ADMIN, PASSWORD = f"cn=admin,{BASE}", "a password of the directory"
 WRITER, WRITES = f"cn=publisher,{BASE}", "a password of the publisher"
 SCHEMAS = Path("/etc/ldap/schema")
-STARTS = 120.0  # seconds it may take on a busy machine
 # Attributes that Active Directory has, as far as people are read.
 MICROSOFT = """
 attributetype ( 1.2.840.113556.1.2.210 NAME 'proxyAddresses' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
@@ -132,7 +129,7 @@ def slapd(  # noqa: PLR0913  what a test may want otherwise
         ca = certificates(folder)
         conf = _configured(folder, anonymous=anonymous, default_base=default_base, limit=limit, extra=extra, first=first)
         (folder / "init.ldif").write_text(_tree() + people, encoding="utf-8")
-        prefix = _unprivileged(folder)
+        prefix = unprivileged(folder)
         done = subprocess.run([*prefix, server, "-Tadd", "-q", "-f", conf, "-l", folder / "init.ldif"], check=False, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()
         process, port, secure = _started(server, prefix, conf, folder)
@@ -192,45 +189,18 @@ def _configured(folder: Path, *, anonymous: str, default_base: bool, limit: str,
 _TLS = {"CACertificateFile": "ca.pem", "CertificateFile": "server.pem", "CertificateKeyFile": "server.key"}
 
 
-def _unprivileged(folder: Path) -> list[str]:
-    """Root gives itself up for it."""
-    if os.geteuid() != 0:
-        return []
-    for path in (folder, *folder.rglob("*")):
-        shutil.chown(path, "nobody", "nogroup")
-    return [require("setpriv"), "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-
-
 def _started(server: str, prefix: list[str], conf: Path, folder: Path) -> tuple[subprocess.Popen[bytes], int, int]:
     """Free ports may be taken by somebody else between looking and listening: then again."""
     for _ in range(5):
-        port, secure = _free(), _free()
+        port, secure = free_port(), free_port()
         urls = f"ldap://127.0.0.1:{port}/ ldaps://127.0.0.1:{secure}/"
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([*prefix, server, "-f", conf, "-h", urls, "-d", "0"], stdout=log, stderr=log)
-        if _listens(process, port) and _listens(process, secure):
+        if listens(process, port) and listens(process, secure):
             return process, port, secure
         process.kill()
         process.wait()
     raise AssertionError((folder / "log").read_text(errors="replace"))
-
-
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
-    ends = time.monotonic() + STARTS
-    while time.monotonic() < ends and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)  # asks again; ends with the process or the time
-        else:
-            return True
-    return False
 
 
 def certificates(folder: Path) -> Path:

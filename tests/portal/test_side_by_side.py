@@ -15,9 +15,8 @@ import pytest
 from distributor import bootstrap
 from distributor.portal.security import RateLimits
 from distributor.portal.sessions import SessionStore
-from tests import needs
 from tests.authority import Authority
-from tests.doubles.shared import shared
+from tests.ledger.conftest import postgresql  # noqa: F401  a fixture
 from tests.ledger.postgresql import Server
 from tests.portal.conftest import INIT, SEND, Kit, Served, serving
 from tests.portal.test_person import ALICE, events
@@ -27,13 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.portal.visitor import Visitor
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Server]:
-    needs.require("initdb")
-    with shared("tests.ledger.postgresql:server", "postgresql") as (folder, user):
-        yield Server(Path(folder), user)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

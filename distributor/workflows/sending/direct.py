@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from distributor.errors import Error, ServiceUnavailable
 from distributor.mail.message import Mailbox
@@ -42,6 +42,31 @@ class DirectSendingContext:
     copies: SentCopies
     command: str
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class DirectResult(Protocol):
+    """What happened to one message."""
+
+    @property
+    def outcome(self) -> str:
+        """In a word, such as `sent`."""
+        ...
+
+
+Result = TypeVar("Result", bound=DirectResult)
+
+
+@dataclass(slots=True)
+class DirectReport(Generic[Result]):
+    """The results of a run; `error` ended it early."""
+
+    results: list[Result] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    error: Error | None = None
+
+    def count(self, outcome: str) -> int:
+        """How many ended so."""
+        return sum(result.outcome == outcome for result in self.results)
 
 
 class DirectSender:
