@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distributor import config
-    from distributor.mail.notices import Notice, NoticeRules
+    from distributor.mail.notices import NoticeRules
     from distributor.model.mailboxes import MailboxReader
+    from distributor.model.notices import Notice
     from distributor.model.ports import Ledger
     from distributor.workflows.mailboxes import MailboxReport
 

@@ -20,6 +20,7 @@ from functools import partial
 
 from distributor.mail.authentication import unauthenticated
 from distributor.model.mailboxes import LARGEST_MAIL
+from distributor.model.notices import AutomaticReply, CopyRequestNotice, Notice, Unknown
 from distributor.model.people import Address, key_of, parse_address
 
 LARGEST_HEADER = 2**17  # bytes of the whole header; servers accept 65 000 to 100 000
@@ -50,35 +51,6 @@ class NoticeRules:
     own: frozenset[str]  # Address.key of the mailboxes that send messages or take requests
     phrases: frozenset[str]  # what asks for another copy, as `phrase_key` makes them
     authserv_id: str = ""  # of the receiving host, whose Authentication-Results count
-
-
-@dataclass(frozen=True, slots=True)
-class CopyRequestNotice:
-    """Somebody asks for another copy."""
-
-    sender: Address  # From
-    message_id: str
-    answers: tuple[str, ...]  # Message-IDs in In-Reply-To and References
-    direct: bool  # to one of our mailboxes
-    sent_at: datetime | None
-    unauthenticated: str  # why the sender is not proved to be the one in From; empty: it is
-
-
-@dataclass(frozen=True, slots=True)
-class AutomaticReply:
-    """A program wrote it: an absence note, a mailing list, a report. Never answered."""
-
-    sign: str  # the header field that shows it
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Anything else."""
-
-    reason: str
-
-
-Notice = CopyRequestNotice | AutomaticReply | Unknown
 
 
 def parser(rules: NoticeRules) -> Callable[[bytes], Notice]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from distributor.errors import Error, RequestDenied
-from distributor.mail.notices import CopyRequestNotice, Notice
 from distributor.model.delivery import Delivery
 from distributor.model.issues import WorkerFailure
 from distributor.model.mailboxes import MailboxReader, ReceivedMail
+from distributor.model.notices import CopyRequestNotice, Notice
 from distributor.model.ports import Ledger, WorkerPool
 from distributor.model.requests import CopyRequest, RequestLimits
 from distributor.model.states import State

@@ -18,17 +18,18 @@ from distributor.model.audit_log import ORIGIN
 from tests.needs import require
 
 _FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=100 -c listen_addresses="
+_NUMBERS = count(1)  # of this process, whose fixtures each have a Server
 
 
 class Server:
     """Gives fresh databases; other processes use the same server."""
 
     def __init__(self, folder: Path, user: str) -> None:
-        self.folder, self.user, self._numbers = folder, user, count(1)
+        self.folder, self.user = folder, user
 
     def fresh(self, like: str = "template1") -> str:
         """A new database without tables, or a copy of one that nobody has open."""
-        name = f"ledger{os.getpid()}_{next(self._numbers)}"
+        name = f"ledger{os.getpid()}_{next(_NUMBERS)}"
         self.run("postgres", f"CREATE DATABASE {name} TEMPLATE {like}")
         return name
 

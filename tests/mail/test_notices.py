@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distributor.mail import notices
-from distributor.mail.notices import AutomaticReply, CopyRequestNotice, NoticeRules, Unknown, parse, phrase_key
+from distributor.mail.notices import NoticeRules, parse, phrase_key
 from distributor.model.mailboxes import LARGEST_MAIL
+from distributor.model.notices import AutomaticReply, CopyRequestNotice, Unknown
 
 FILES = Path(__file__).parents[1] / "data" / "mail"
 PHRASES = ("send again", "bitte erneut senden", "renvoyer le message")

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import ServiceUnavailable
-from distributor.mail.notices import Notice, NoticeRules, parser
+from distributor.mail.notices import NoticeRules, parser
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import Diagnostic
 from distributor.model.mailboxes import MailboxReader, ReceivedMail
+from distributor.model.notices import Notice
 from distributor.model.ports import Ledger
 from distributor.model.requests import RequestLimits, RequestState
 from distributor.workers.pool import CallFactory, Workers
