@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distributor.model.people import Address
     from distributor.model.ports import Ledger, Transport, WorkerPool
     from distributor.workflows.letters import LetterJob, LetterTexts
-    from distributor.workflows.password_mail import MailContext, MailJob, MailResult, PasswordTexts
+    from distributor.workflows.password_mail import MailContext, MailJob, PasswordTexts
     from distributor.workflows.sending.direct import DirectSendingContext, SentCopies
 
 RENDERING_SECONDS = 20.0  # for the texts of one letter or message
@@ -109,15 +109,14 @@ def mail_context(
     settings: config.Settings,
     ledger: Ledger,
     pool: WorkerPool[MailJob, tuple[Address, RenderedText] | Refusal],
-    tell: Callable[[MailResult], None],
     tell_line: Callable[[str], None],
 ) -> MailContext:
-    """What sending passwords depends on. `tell` gets each result, `tell_line` what a person is to read during a sign-in."""
+    """What sending passwords depends on. `tell_line` gets what a person is to read during a sign-in."""
     from distributor.model.channels import PasswordTo
     from distributor.workflows.password_mail import MailContext
 
     sending = direct_sending(settings, ledger, mail_transport(settings, tell_line), "distributor password mail")
-    return MailContext(ledger, bootstrap.vault(settings), pool, PasswordTo(settings.password.to), sending, tell)
+    return MailContext(ledger, bootstrap.vault(settings), pool, PasswordTo(settings.password.to), sending)
 
 
 def check(settings: config.Settings) -> Iterator[Diagnostic]:

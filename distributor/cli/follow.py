@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.ports import Ledger
+    from distributor.workflows.password_mail import MailResult
     from distributor.workflows.sending.report import SendReport
 
 POLL = 1.0  # seconds between two looks at the ledger's last event: a request is to be on its way within ten
@@ -101,6 +102,8 @@ class Follower:
     stuck_since: float = 0.0
     unplanned: set[str] = field(default_factory=set)  # approved requests whose certificate could not be found again
     unplanned_since: float = 0.0
+    unmailed: frozenset[str] = frozenset()  # deliveries whose password could not be mailed
+    unmailed_since: float = 0.0
     pause: float = 0.0  # seconds to wait, after a service refused us
 
     def run(self, reading: Ledger) -> None:
@@ -142,6 +145,7 @@ class Follower:
                 self.log("ambiguous", each.response, delivery=each.id, address=each.address)
             if self._is_due(ledger):
                 report = self._send(ledger)
+            self._mail_passwords(ledger)
             self.seen, self.looked, self.due = ledger.position(), monotonic(), ledger.next_due(self.scope)
         if report is not None and report.error is not None:
             raise report.error
@@ -196,6 +200,32 @@ class Follower:
         if report.interrupted:
             self.stop.requests += 1
         return report
+
+    def _mail_passwords(self, ledger: Ledger) -> None:
+        """Mail passwords whose package was accepted, where that is their channel and this host can open them."""
+        from distributor.cli.password_mail import send_ready
+
+        if self.stop or self.settings.password.channel != "mail" or self.settings.vault.identity is None:
+            return
+        ready = ledger.ready_passwords("mail")
+        retry = monotonic() - self.unmailed_since >= PACK_AGAIN
+        if not any(retry or one.delivery not in self.unmailed for one in ready):
+            return
+        unmailed = {one.delivery for one in ready}
+
+        def tell(result: MailResult) -> None:
+            if result.outcome != "ready":
+                unmailed.discard(result.delivery)
+            event = {"sent": "password-sent", "ready": "password-not-sent", "ambiguous": "password-ambiguous"}[result.outcome]
+            self.log(event, result.said, delivery=result.delivery, address=result.address, hint=result.hint)
+
+        found = send_ready(self.settings, ledger, ready, tell, lambda text: self.log("note", text), lambda: bool(self.stop))
+        for diagnostic in found.diagnostics:
+            if diagnostic.level != "ok":
+                self.log(diagnostic.level, diagnostic.message, hint=diagnostic.hint)
+        if found.error is not None:
+            raise found.error
+        self.unmailed, self.unmailed_since = frozenset(unmailed), monotonic()
 
     def _on_refusal(self, error: Error) -> None:
         self.pause = min(self.pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)

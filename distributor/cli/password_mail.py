@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distributor.cli.options import Config, Json, Yes, confirm
@@ -11,7 +12,7 @@ from distributor.cli.render import counted, escape, print_json, stderr_line, std
 from distributor.errors import RequestDenied
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from distributor.config import Settings
     from distributor.model.channels import ReadyPassword
@@ -74,20 +75,8 @@ def after_send(settings: Settings, code: int) -> int:
 
 
 def _send(settings: Settings, ledger: Ledger, ready: Sequence[ReadyPassword]) -> MailReport:
-    import asyncio
-
-    from distributor.bootstrap import channels, delivery
-    from distributor.workflows.password_mail import MailReport, send_passwords, settle_interrupted
-
-    left = settle_interrupted(ledger, delivery.transport(settings, signed_in=False).attempt_timeout)
-    for result in left:
-        stderr_line(f"{escape(result.address)}: ambiguous: {escape(result.said)} ({escape(result.hint)})")
-    if not ready:
-        return MailReport(left)
-    if settings.password.channel != "mail":
-        message = f'{counted(len(ready), "password")} ready from when the channel was "mail"; it is "{settings.password.channel}" now'
-        raise RequestDenied(message, where="password.channel", hint="set it back to send them, or `distributor resend` each")
-    with channels.mail_pool(settings) as pool, Bar("sending passwords", len(ready)) as bar:
+    """Send them, with a bar; what needs a person is printed."""
+    with Bar("sending passwords", len(ready)) as bar:
 
         def tell(result: MailResult) -> None:
             bar.step()
@@ -95,12 +84,43 @@ def _send(settings: Settings, ledger: Ledger, ready: Sequence[ReadyPassword]) ->
                 what = "not sent" if result.outcome == "ready" else "ambiguous"
                 bar.line(f"{escape(result.address)}: {what}: {escape(result.said)}" + (f" ({escape(result.hint)})" if result.hint else ""))
 
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        found = asyncio.run(send_passwords(channels.mail_context(settings, ledger, pool, tell, bar.line), ready))
-    found.results[:0] = left
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            found = send_ready(settings, ledger, ready, tell, bar.line)
+        finally:
+            signal.signal(signal.SIGTERM, before)
     for diagnostic in found.diagnostics:
         if diagnostic.level != "ok":
             stderr_line(f"{diagnostic.level}: {escape(diagnostic.message)}" + (f" ({escape(diagnostic.hint)})" if diagnostic.hint else ""))
+    return found
+
+
+def send_ready(
+    settings: Settings,
+    ledger: Ledger,
+    ready: Sequence[ReadyPassword],
+    tell: Callable[[MailResult], None],
+    tell_line: Callable[[str], None],
+    stopped: Callable[[], bool] = lambda: False,
+) -> MailReport:
+    """Settle what an earlier command left unanswered, then send these passwords; `tell` gets each result."""
+    import asyncio
+
+    from distributor.bootstrap import channels, delivery
+    from distributor.workflows.password_mail import MailReport, send_passwords, settle_interrupted
+
+    left = settle_interrupted(ledger, delivery.transport(settings, signed_in=False).attempt_timeout)
+    for result in left:
+        tell(result)
+    if not ready:
+        return MailReport(left)
+    if settings.password.channel != "mail":
+        message = f'{counted(len(ready), "password")} ready from when the channel was "mail"; it is "{settings.password.channel}" now'
+        raise RequestDenied(message, where="password.channel", hint="set it back to send them, or `distributor resend` each")
+    with channels.mail_pool(settings) as pool:
+        context = replace(channels.mail_context(settings, ledger, pool, tell_line), tell=tell, stopped=stopped)
+        found = asyncio.run(send_passwords(context, ready))
+    found.results[:0] = left
     return found
 
 

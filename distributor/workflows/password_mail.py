@@ -102,6 +102,7 @@ class MailContext:
     to: PasswordTo
     sending: DirectSendingContext
     tell: Callable[[MailResult], None] = lambda _: None
+    stopped: Callable[[], bool] = lambda: False  # whether to send no further one
 
 
 async def send_passwords(context: MailContext, ready: Sequence[ReadyPassword]) -> MailReport:
@@ -145,7 +146,7 @@ class _Run:
                     self._add(one, "ready", f"rendering the message failed ({reason})", "run `distributor doctor`")
                 case Refusal(reason=reason, hint=hint):
                     self._add(one, "ready", reason, hint)
-            if self.sender.error is not None:
+            if self.sender.error is not None or self._context.stopped():
                 return
 
     async def _send(self, one: ReadyPassword, recipient: Address, rendered: RenderedText, placeholder: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 from distributor import bootstrap
 from distributor.workflows.password_mail import settle_interrupted
 from tests.authority import Authority
+from tests.cli.test_follow import following
 from tests.workspace import Workspace
 
 PASSWORD = re.compile(r"\b[a-z]{5}(?:-[a-z]{5}){4}\b")
@@ -271,3 +272,38 @@ def test_killed_before_the_answer_is_recorded_it_is_ambiguous_and_not_sent_twice
     assert (done.returncode, len(mailing.handler.messages)) == (0, 4), done.stdout
     assert len(set(received(mailing))) == 4
     assert mailing.run("distributor audit verify").returncode == 0
+
+
+# --- a service -------------------------------------------------------------------------------------------------------
+
+
+def test_send_follow_mails_what_becomes_ready_once(mailing: Workspace) -> None:
+    with following(mailing) as follower:
+        follower.until("ready")
+        plan(mailing, PEOPLE.replace("bob@home.example", "alice@other.example"))
+        follower.until("password-sent", address="alice@example.org")
+        follower.until("password-sent", address="bob@example.org")
+        assert follower.stop() == 0
+    assert set(received(mailing)) == {"alice@example.org", "bob@example.org", "alice@home.example", "alice@other.example"}
+    shown = PASSWORD.search(words(received(mailing)["alice@home.example"]))
+    assert shown is not None
+    assert shown[0] not in json.dumps(follower.lines)
+    assert mailing.run("distributor password mail --yes").returncode == 0
+    assert len(mailing.handler.messages) == 4
+
+
+def test_send_follow_does_not_try_a_password_again_each_second(mailing: Workspace) -> None:
+    plan(mailing)
+    template = mailing.folder / "templates" / "password" / "de" / "body.txt"
+    template.parent.mkdir(parents=True)
+    template.write_text("no password here\n", encoding="utf-8")
+    with following(mailing) as follower:
+        follower.until("password-not-sent", address="bob@example.org")
+        mailing.run_script("+ pfx carol carol@example.org\n")
+        plan(mailing, PEOPLE + "carol@example.org,Carol Example,en,carol@home.example,boss@example.org\n")
+        follower.until("password-sent", address="carol@example.org")
+        assert follower.stop() == 0
+    assert sum(line["event"] == "password-not-sent" and line["address"] == "bob@example.org" for line in follower.lines) in {
+        1,
+        2,
+    }  # 2: with Carol
