@@ -105,7 +105,10 @@ def _summarise(address: str, deliveries: Sequence[ExposedDelivery], found: Seque
         stderr_line("warning: a message is being sent right now; its password is destroyed, so it cannot be opened")
     left = sum(one.left for one in found)
     if left:
-        stderr_line(f"warning: the key of {counted(left, 'certificate')} is with a recipient: {_have(left)} revoked")
+        sure = all(one.accepted_at is not None for one in found if one.left)
+        stderr_line(
+            f"warning: the key of {counted(left, 'certificate')} {'is' if sure else 'may be'} with a recipient: {_have(left)} revoked"
+        )
     if output is not None:
         stderr_line(f"texts for the CA and the person: {output}")
     stderr_line("next: have a new certificate with a new key issued, then distributor plan")
