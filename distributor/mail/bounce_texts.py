@@ -16,7 +16,7 @@ from distributor.model.people import Address, bounded, parse_address
 
 MOST_LINES = 500  # of all texts together; the patterns are tried on each, one after the other
 LONGEST_LINE = 500  # characters; some of the patterns take time by the square of it
-_MESSAGE_ID = re.compile(r"^[>\s]{0,20}(message-id:[ \t]{0,20}(?:\n[ \t]{1,20})?<[^<>\s]{1,250}>)", re.IGNORECASE | re.MULTILINE)
+_MESSAGE_ID = re.compile(r"^[>\s]{0,20}(message-id:[ \t]{0,20}(?:\n[ \t]{0,20})?<[^<>\s]{1,250}>)", re.IGNORECASE | re.MULTILINE)
 _REPLY_CODE = re.compile(r"(?<![\d.])[45][0-5]\d[ -]|#[45]\.\d\.\d")  # as SMTP servers answer, and qmail
 _REPLIES = ("x-auto-response-suppress", "x-autoreply", "x-autorespond", "x-autoresponder")  # of programs that answer for a person
 

@@ -109,8 +109,8 @@ def _groups(text: bytes) -> tuple[Fields, Sequence[Fields]]:
         fields = header_fields(block)
         if any(name in fields for name in _RECIPIENT_FIELDS):
             groups.append(fields)
-        elif groups and "action" not in groups[-1]:  # an empty line in the middle of a recipient's fields
-            groups[-1] |= fields
+        elif groups:  # an empty line in the middle of a recipient's fields
+            groups[-1] = fields | groups[-1]
         for name, values in fields.items():
             of_message.setdefault(name, values)
     return of_message, groups
