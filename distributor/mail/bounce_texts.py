@@ -24,10 +24,11 @@ _REPLIES = ("x-auto-response-suppress", "x-autoreply", "x-autorespond", "x-autor
 def bounce_in_text(mail: Mail) -> DeliveryReport | None:
     """The bounce that a mail system wrote in words; None where the mail is none.
 
-    A mail from a person's address counts only with the null reverse-path and no sign of an automatic reply, and without what it quotes.
+    A mail from a person's address counts only with the null reverse-path or the subject of a bounce, without a sign of an automatic
+    reply, and without what it quotes.
     """
     of_exim = "x-failed-recipients" in mail.fields
-    if not (mail.from_mail_system or of_exim or (mail.null_sender and not _is_reply(mail))):
+    if not (mail.from_mail_system or of_exim or ((mail.null_sender or mail.titled_as_bounce) and not _is_reply(mail))):
         return None
     from flufl.bounce import all_failures  # noqa: PLC0415  hundreds of patterns, which the parent process and most mails do not need
 

@@ -6,11 +6,10 @@ import re
 import unicodedata
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
-from email.header import decode_header
 from email.utils import parsedate_to_datetime
 
 from distributor.mail.authentication import unauthenticated
-from distributor.mail.received import LONGEST_VALUE, Mail, decoded, message_ids, only, text_of, texts
+from distributor.mail.received import LONGEST_VALUE, Mail, header_text, message_ids, only, text_of, texts
 from distributor.model.notices import CopyRequestNotice, Unknown
 from distributor.model.people import Address, key_of, parse_address
 
@@ -72,10 +71,7 @@ def _date(value: str) -> datetime | None:
 
 def _subject(value: str) -> str:
     """The subject without "Re:" and the like, for comparison."""
-    try:
-        text = "".join(part if isinstance(part, str) else decoded(part, charset or "ascii") for part, charset in decode_header(value))
-    except (ValueError, LookupError):
-        text = value
+    text = header_text(value)
     for _ in range(5):
         text = _REPLY_PREFIX.sub("", text.strip(), count=1) if _REPLY_PREFIX.match(text.strip()) else text
     return phrase_key(text) if len(text) <= LONGEST_PHRASE else ""

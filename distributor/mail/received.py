@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from email.header import decode_header
 from email.message import Message
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import compat32
@@ -30,6 +31,10 @@ _MAIL_SYSTEM = re.compile(
     r"mailer.?daemon|mdaemon|postmaster|system.?administrator|mail.?(?:delivery|system|service|administrator)|delivery.?(?:sub)?system",
     re.IGNORECASE,
 )
+_BOUNCE = re.compile(
+    r"\s*(?:non-?delivery|undeliver(?:able|ed)|mail delivery|delivery (?:failure|status|notification)|returned mail|failure notice)",
+    re.IGNORECASE,
+)
 
 
 class BeyondLimits(Exception):
@@ -49,6 +54,11 @@ class Mail:
         """Whether its sender is named like a mail system, or not named at all."""
         senders = self.fields.get("from", ("",))
         return any("@" not in sender or _MAIL_SYSTEM.search(sender[:LONGEST_VALUE]) for sender in senders)
+
+    @property
+    def titled_as_bounce(self) -> bool:
+        """Whether its subject begins as those of bounces do, so that it is neither a reply nor forwarded."""
+        return any(_BOUNCE.match(header_text(value[:LONGEST_VALUE])) for value in self.fields.get("subject", ()))
 
     @property
     def null_sender(self) -> bool:
@@ -99,6 +109,14 @@ def only(fields: Fields, name: str) -> str:
     """The value of a field that must be there once; empty otherwise."""
     values = fields.get(name, ())
     return values[0] if len(values) == 1 and len(values[0]) <= LONGEST_VALUE else ""
+
+
+def header_text(value: str) -> str:
+    """The text of a field with encoded-words (RFC 2047); as it is where they are malformed."""
+    try:
+        return "".join(part if isinstance(part, str) else decoded(part, charset or "ascii") for part, charset in decode_header(value))
+    except (ValueError, LookupError):
+        return value
 
 
 def message_ids(fields: Fields, *names: str) -> tuple[str, ...]:

@@ -49,6 +49,8 @@ def test_a_bounce_in_words_has_recipient_status_words_and_message_id_and_is_mark
         [FROM_PERSON, "Return-Path: <>"],
         [FROM_PERSON, "Return-Path: <MAILER-DAEMON@mail.example.net>"],
         [FROM_SYSTEM, "Auto-Submitted: auto-replied"],
+        ["From: gateway@example.net", "Subject: Undeliverable: your certificate"],
+        ["From: gateway@example.net", "Subject: =?utf-8?q?Delivery_failure?="],
     ],
 )
 def test_what_a_mail_system_writes_is_read(head: list[str]) -> None:
@@ -59,6 +61,8 @@ def test_what_a_mail_system_writes_is_read(head: list[str]) -> None:
     ("head", "body", "notice"),
     [
         ([FROM_PERSON], WORDS, Unknown("asks for nothing that is known")),
+        ([FROM_PERSON, "Subject: Re: Undeliverable: your certificate"], WORDS, Unknown("asks for nothing that is known")),
+        ([FROM_PERSON, "Subject: Undeliverable", "Auto-Submitted: auto-replied"], WORDS, AutomaticReply("Auto-Submitted")),
         ([FROM_PERSON, "Return-Path: <>", "Auto-Submitted: auto-replied"], WORDS, AutomaticReply("Return-Path")),
         ([FROM_PERSON, "Return-Path: <>", "X-Auto-Response-Suppress: All"], WORDS, AutomaticReply("Return-Path")),
         ([FROM_PERSON, "Return-Path: <>"], b"> " + WORDS.replace(b"\n", b"\n> "), AutomaticReply("Return-Path")),
@@ -89,7 +93,7 @@ def test_html_and_quoted_printable_are_read_too() -> None:
 
 
 def test_a_warning_in_words_is_a_delay() -> None:
-    body = b"The mail could not be sent yet.\r\nDelivery to the following recipient has been delayed:\r\n\r\n  bob@example.net\r\n\r\nMessage will be retried\r\n"
+    body = b"Delivery to the following recipient has been delayed:\r\n\r\n  bob@example.net\r\n\r\nMessage will be retried\r\n"
     found = parse(mail(FROM_SYSTEM, body=body), RULES)
     assert isinstance(found, DeliveryReport)
     assert [(each.address, each.action) for each in found.recipients] == [("bob@example.net", Action.DELAYED)]
