@@ -31,6 +31,7 @@ HEAVY = (
     "ldap3",
     "pkilint",
     "pyhanko_certvalidator",
+    "flufl",
 )
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distributor.mail import notices
 from distributor.mail.notices import NoticeRules, parse, phrase_key
+from distributor.mail.received import MOST_PARTS
 from distributor.model.mailboxes import LARGEST_MAIL
-from distributor.model.notices import AutomaticReply, CopyRequestNotice, Unknown
+from distributor.model.notices import AutomaticReply, CopyRequestNotice, DeliveryReport, Unknown
 
 FILES = Path(__file__).parents[1] / "data" / "mail"
 PHRASES = ("send again", "bitte erneut senden", "renvoyer le message")
@@ -62,9 +62,45 @@ def test_a_mail_to_the_request_address_asks_in_its_subject() -> None:
     assert (found.direct, found.answers) == (True, ())
 
 
-@pytest.mark.parametrize("name", ["absence-note", "bounce"])
-def test_a_program_is_not_answered(name: str) -> None:
-    assert parse(of_file(name), RULES) == AutomaticReply("Return-Path")
+def test_a_program_is_not_answered() -> None:
+    assert parse(of_file("absence-note"), RULES) == AutomaticReply("Return-Path")
+
+
+def test_a_report_is_none_of_the_programs_that_are_left_alone() -> None:
+    assert isinstance(parse(of_file("bounce"), RULES), DeliveryReport)
+
+
+SIGNED = 'Content-Type: multipart/signed; protocol="application/pkcs7-signature"; micalg=sha-256; boundary=b'
+
+
+@pytest.mark.parametrize(
+    ("line", "is_read"),
+    [
+        (SIGNED, True),
+        (SIGNED.replace("pkcs7", "X-PKCS7"), True),
+        ("Content-Type: application/pkcs7-mime; smime-type=signed-data; name=smime.p7m", True),
+        ('Content-Type: application/x-pkcs7-mime; smime-type="Signed-Data"', True),
+        ("Content-Type: application/pkcs7-mime; name=smime.p7m", True),
+        ("Content-Type: application/pkcs7-mime; smime-type=enveloped-data", False),
+        (SIGNED.replace("pkcs7", "pgp"), False),
+        ("Content-Type: multipart/signed; boundary=b", False),
+        (f"Auto-Submitted: auto-replied\r\n{SIGNED}", False),
+        ("Content-Type: text/plain", False),
+    ],
+)
+def test_a_mail_with_an_smime_signature_goes_to_the_reader_of_signatures(line: str, *, is_read: bool) -> None:
+    raw = mail("--b\r\n\r\nit works\r\n--b--", line, Subject="x")
+    answer = Unknown("verified")
+    assert (parse(raw, RULES, {raw: answer}.get) == answer) == is_read
+
+
+def test_a_signed_mail_that_asks_for_a_copy_is_a_request() -> None:
+    raw = mail("--b\r\n\r\nsend again\r\n--b--", SIGNED, Subject="x")
+    assert isinstance(parse(raw, RULES, {raw: Unknown("verified")}.get), CopyRequestNotice)
+
+
+def test_a_mail_that_only_looks_signed_is_what_it_would_be_without() -> None:
+    assert parse(mail("", SIGNED, Subject="x"), RULES, {}.get) == Unknown("asks for nothing that is known")
 
 
 def test_a_question_that_quotes_the_phrase_asks_for_nothing() -> None:
@@ -144,14 +180,20 @@ def nested(levels: int) -> bytes:
 
 
 def test_a_mail_nested_a_thousand_levels_deep_is_left_alone() -> None:
-    assert parse(nested(1000), RULES) == Unknown(f"more than {notices.MOST_PARTS} parts")
+    assert parse(nested(1000), RULES) == Unknown(f"more than {MOST_PARTS} parts")
     asked(nested(20))
 
 
-def test_a_chain_of_attached_mails_is_left_alone() -> None:
-    assert parse(mail("Content-Type: message/rfc822\r\n\r\n" * 5000, "Content-Type: message/rfc822", Subject="x"), RULES) == Unknown(
-        f"more than {notices.MOST_PARTS} parts"
+def test_a_chain_of_attached_mails_is_not_followed() -> None:
+    chain = mail("Content-Type: message/rfc822\r\n\r\n" * 5000 + "send again", "Content-Type: message/rfc822", Subject="x")
+    assert parse(chain, RULES) == Unknown("asks for nothing that is known")
+
+
+def test_an_attached_mail_asks_for_nothing() -> None:
+    raw = mail(
+        "--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nsend again\r\n--b--", "Content-Type: multipart/mixed; boundary=b"
     )
+    assert parse(raw.replace(b"Subject: send again", b"Subject: x"), RULES) == Unknown("asks for nothing that is known")
 
 
 def test_no_more_than_the_first_mebibyte_is_parsed() -> None:
@@ -242,7 +284,7 @@ def test_nor_does_a_real_mail_with_some_bytes_changed(path: Path, data: st.DataO
     raw = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 8))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    assert isinstance(parse(bytes(raw), RULES), CopyRequestNotice | AutomaticReply | Unknown)
+    assert isinstance(parse(bytes(raw), RULES), CopyRequestNotice | AutomaticReply | DeliveryReport | Unknown)
 
 
 def test_a_message_of_pythons_own_making_is_read_too() -> None:
