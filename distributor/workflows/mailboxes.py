@@ -97,13 +97,21 @@ def _handle(context: MailboxContext, mails: Sequence[ReceivedMail], report: Mail
     parsed = context.pool.map(mail.raw for mail in mails)
     for mail, (_, notice) in zip(mails, parsed, strict=True):
         report.read += 1
-        if isinstance(notice, CopyRequestNotice) and _ask(context, mail, notice, report):
+        if _record(context, mail, notice, report):
             handled.append(mail)
-        elif isinstance(notice, SignedAnswer) and _confirm(context, mail, notice, report):
-            handled.append(mail)
-        elif isinstance(notice, WorkerFailure):
-            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason})"))
     return handled
+
+
+def _record(context: MailboxContext, mail: ReceivedMail, notice: Notice | WorkerFailure, report: MailboxReport) -> bool:
+    """Record what a notice asks for or proves; False where it is left alone."""
+    match notice:
+        case CopyRequestNotice():
+            return _ask(context, mail, notice, report)
+        case SignedAnswer():
+            return _confirm(context, mail, notice, report)
+        case WorkerFailure():
+            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason})"))
+    return False
 
 
 def _ask(context: MailboxContext, mail: ReceivedMail, notice: CopyRequestNotice, report: MailboxReport) -> bool:
