@@ -131,8 +131,9 @@ def text(words: str, *, end: bytes = b"\r\n") -> bytes:
 
 
 def header(sender: str = "alice@example.org", **more: str) -> list[str]:
-    fields = {"From": sender, "To": "certificates@example.org", "Subject": "Re: your certificate", "Message-ID": "<1@phone>", **more}
-    return [*(f"{name.replace('_', '-')}: {value}" for name, value in fields.items()), "MIME-Version: 1.0"]
+    fields = {"From": sender, "To": "certificates@example.org", "Subject": "Re: your certificate", "Message-ID": "<1@phone>"}
+    fields |= {name.replace("_", "-"): value for name, value in more.items()}
+    return [*(f"{name}: {value}" for name, value in fields.items()), "MIME-Version: 1.0"]
 
 
 def detached(content: bytes, cms_: bytes, head: Sequence[str] = (), *, boundary: str = "=_b1", kind: str = "pkcs7-signature") -> bytes:
