@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distributor.workflows.sending.report import Packing
     from distributor.workflows.tracking import TrackingReport
 
+READ_MAILBOXES = frozenset({"imap"})  # kinds of trackers that read what people answer; not loaded to ask
 PACK_SECONDS = 20.0  # for one message, besides the time that opening its file may take
 
 
@@ -152,8 +153,9 @@ def packing_pool(settings: config.Settings, *, early: bool = True) -> Iterator[W
     from distributor.workflows.packing import GROUP
 
     portal = settings.portal.url.partition("://")[2] if settings.portal is not None else ""
-    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits, settings.requests, portal)
-    made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables))
+    answers = any(table.kind in READ_MAILBOXES for table in settings.trackers)
+    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits, settings.requests)
+    made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables, portal, answers))
     workers: Workers[PackingJob, PackedMessage | ParseProblem]
     workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY if early else 0, group=GROUP)
     with workers as pool:
@@ -170,6 +172,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
     limits: Limits,
     requests: config.MailRequests,
     portal: str = "",
+    answers: bool = False,  # noqa: FBT001, FBT002  as the tables
 ) -> Packer:
     """The function that makes a message; called in each child, since its imports are slow."""
     from distributor.mail.message import Mailbox
@@ -187,6 +190,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
         to=password.to,
         portal=portal,
         request_by_mail=requests.by_mail,
+        signed_answers=answers,
         expires=password.expires,
         profile=str(package.profile),
         include_root=package.include_root,

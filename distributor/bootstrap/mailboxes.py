@@ -23,18 +23,17 @@ LARGEST_PHRASES = 2**16  # bytes of templates/request/<language>/phrases.txt
 
 
 def read_mailboxes(settings: config.Settings, ledger: Ledger, readers: Sequence[MailboxReader]) -> MailboxReport:
-    """Read the mailboxes of `[[trackers]]`, and record the requests in them."""
+    """Read the mailboxes of `[[trackers]]`, and record the requests and the signed answers in them."""
     import asyncio
 
     from distributor.bootstrap.inputs import CHILD_MEMORY
-    from distributor.mail.notices import parser
     from distributor.workers.pool import CallFactory, Workers
-    from distributor.workflows import mailboxes
+    from distributor.workflows import mail_reader, mailboxes
 
     automatic = settings.portal is not None and settings.portal.requests is RequestPolicy.AUTOMATIC
     policy = mailboxes.MailPolicy(settings.requests.by_mail, automatic, requests.limits(settings))
     workers: Workers[bytes, Notice]
-    workers = Workers(CallFactory(parser, (notice_rules(settings),)), 1, PARSE_SECONDS, CHILD_MEMORY)
+    workers = Workers(CallFactory(mail_reader.reader, (notice_rules(settings),)), 1, PARSE_SECONDS, CHILD_MEMORY)
     with workers as pool:
         return asyncio.run(mailboxes.read_mailboxes(mailboxes.MailboxContext(ledger, pool, policy, asyncio.to_thread), readers))
 

@@ -82,7 +82,8 @@ def pack(
     delivery.refuse_outdated_templates(settings)
     identity, key = make_identity()
     password = replace(settings.password, channel=CHANNEL, expires=timedelta())  # it is not kept, so it does not expire
-    with delivery.packing_pool(replace(settings, vault=VaultKeys((key,)), password=password)) as pool:
+    without = replace(settings, vault=VaultKeys((key,)), password=password, trackers=())  # no ledger, so no reply is understood
+    with delivery.packing_pool(without) as pool:
         tasks = (self_delivery.task(request, number, language) for number, request in enumerate(requests, 1))
         made = [result for _, result in pool.map(PackingJob(task, material, bootstrap.now()) for task in tasks)]
     messages = []

@@ -121,10 +121,13 @@ def _show_report(found: TrackingReport, mails: MailboxReport, revocations: _Revo
     if as_json:
         issues = [issue_row(issue) for issue in revocations.issues]
         checked = {"revoked": revocations.revoked, "reinstated": revocations.reinstated, "issues": issues}
-        rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.reason} for m in found.moved]
+        rows = [
+            {"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.reason}
+            for m in (*found.moved, *mails.moved)
+        ]
         print_json("track", {"read": found.read + mails.read, "moved": rows, "unmatched": mails.unmatched, **_requests(mails), **checked})
         return
-    table(("address", "before", "now", "said"), ((m.address, m.before, m.after, m.reason) for m in found.moved))
+    table(("address", "before", "now", "said"), ((m.address, m.before, m.after, m.reason) for m in (*found.moved, *mails.moved)))
     if found.read or found.moved:
         stderr_line(f"{counted(found.read, 'message')} found, {counted(len(found.moved), 'status', 'statuses')} changed")
     elif not mails.read:

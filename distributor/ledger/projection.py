@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import RowMapping
 
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
-from distributor.model.audit_log import ADOPTION, Link, format_timestamp, parse_timestamp
+from distributor.model.audit_log import ADOPTION, PROVED, Link, format_timestamp, parse_timestamp
 from distributor.model.certificates import INCIDENT, REVOKED
 from distributor.model.people import key_of
 from distributor.model.states import RECEIVED, PasswordState, State
@@ -85,6 +85,8 @@ def _note(expected: ExpectedState, step: Link) -> None:
         _digests(expected, _opened(step.evidence), CHAIN)
     elif step.event == RESEALED and SEALED in expected.digests:
         expected.digests[SEALED] = str(_opened(step.evidence).get("sealed_sha256"))
+    elif step.event == PROVED:
+        _set_response(expected.row, step, _opened(step.evidence), _opened(step.personal))
     expected.revoked |= step.event == REVOKED
 
 
@@ -246,15 +248,13 @@ def differences(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Dif
 
 def state_faults(found: object, expected: ExpectedState) -> Iterator[Difference]:
     """Whether a delivery is where its last event left it."""
-    wanted = expected.row.pop("state", None)
-    if found != wanted:
+    if found != (wanted := expected.row.pop("state", None)):
         yield Difference("state", f'is "{found}", but its last event in the audit log says "{wanted}"')
 
 
 def _different(row: Row, place: str, wanted: Mapping[str, Any], of: str) -> Iterator[Difference]:
     for name, value in wanted.items():
-        found = row[place + name]
-        if found != value:
+        if (found := row[place + name]) != value:
             yield Difference(of + name, f"{of}{name} is {shown(found)}, but the audit log says {shown(value)}")
 
 

@@ -6,18 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, exists, func, select
+from sqlalchemy import Connection, bindparam, exists, func, select, update
 
 from distributor.errors import RequestDenied
 from distributor.ledger import certificate_owners, eligibility, leases, mailbox_cleanup, transitions
 from distributor.ledger.queries import DELIVERIES, senders_of, to_delivery, within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
-from distributor.ledger.transaction import WriteTransaction, sanitize
-from distributor.model.audit_log import ADOPTION, parse_timestamp
+from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
+from distributor.model.audit_log import ADOPTION, PROVED, parse_timestamp
 from distributor.model.delivery import DeliveryFilter, LastAttempt, TrackedMessage, TrackingEvent
 from distributor.model.states import EDGES, OBSERVED, PasswordState, State, allowed
 
-PERSONAL = frozenset({"reason", "said", "address", "name"})  # free text often holds names and addresses
+PERSONAL = frozenset({"reason", "said", "address", "name", "answer"})  # free text and Message-IDs often hold names and addresses
+WHOLE = frozenset({"cms"})  # base64 of a bounded size, which a cut would spoil
 _UNCLEAR = (  # the event by which a delivery became ambiguous
     select(event.c.evidence)
     .where(event.c.delivery == bindparam("id"), event.c.event == State.AMBIGUOUS.value)
@@ -148,15 +149,21 @@ def sought(connection: Connection, states: frozenset[State], scope: DeliveryFilt
 
 
 def observe(tx: WriteTransaction, events: Sequence[TrackingEvent]) -> list[State | None]:
-    """Move deliveries by evidence, as far as their states allow; what is there already stays as it is."""
+    """Move deliveries by evidence, as far as their states allow; what is there already stays as it is.
+
+    Proof of what a person only said is added as an event `proved`.
+    """
     rows = transitions.rows(tx, [sighting.delivery for sighting in events])
     verdicts: list[State | None] = []
     for sighting in events:
         row = rows.get(sighting.delivery)
         moves = row is not None and _moves(tx, row, sighting.state)
-        verdicts.append(State(row["state"]) if row is not None and moves else None)
+        proves = row is not None and _proves(tx, row, sighting)
+        verdicts.append(State(row["state"]) if row is not None and (moves or proves) else None)
         if row is not None and moves:
             (rows[sighting.delivery],) = transitions.apply_transitions(tx, [_observed(row, sighting)])
+        elif row is not None and proves:
+            _add_proof(tx, row, sighting)
     return verdicts
 
 
@@ -168,11 +175,35 @@ def _moves(tx: WriteTransaction, row: transitions.Row, after: State) -> bool:
 
 
 def _observed(row: transitions.Row, sighting: TrackingEvent) -> transitions.Transition:
-    evidence = {key: sanitize(value) if isinstance(value, str) else value for key, value in sighting.evidence.items()}
-    columns = {"owner": None, "lease_until": None, "not_before": None, "said": sanitize(sighting.response)}
-    return transitions.Transition(
-        row, sighting.state, columns, {"attempt": row["attempt"], **evidence}, {"said": sanitize(sighting.response)}
-    )
+    public, personal = _evidence(row, sighting)
+    columns = {"owner": None, "lease_until": None, "not_before": None, "said": personal["said"]}
+    return transitions.Transition(row, sighting.state, columns, public, personal)
+
+
+def _evidence(row: transitions.Row, sighting: TrackingEvent) -> tuple[dict[str, object], dict[str, object]]:
+    """What the event records in clear, and under its commitment."""
+    found = {key: sanitize(value) if isinstance(value, str) and key not in WHOLE else value for key, value in sighting.evidence.items()}
+    personal = {key: value for key, value in found.items() if key in PERSONAL}
+    public = {"attempt": row["attempt"], **{key: value for key, value in found.items() if key not in PERSONAL}}
+    return public, {**personal, "said": sanitize(sighting.response)}
+
+
+_PROOF = (
+    select(event.c.seq).where(event.c.delivery == bindparam("id"), event.c.evidence.contains('"proved":true', autoescape=True)).limit(1)
+)
+_SAY = update(delivery).where(delivery.c.id == bindparam("b_id")).values(said=bindparam("said"))
+
+
+def _proves(tx: WriteTransaction, row: transitions.Row, sighting: TrackingEvent) -> bool:
+    """Whether this is the first proof of what a person said: that the certificate is installed."""
+    said = row["state"] == sighting.state == State.INSTALLED and sighting.evidence.get("proved") is True
+    return said and tx.connection.execute(_PROOF, {"id": row["id"]}).first() is None
+
+
+def _add_proof(tx: WriteTransaction, row: transitions.Row, sighting: TrackingEvent) -> None:
+    public, personal = _evidence(row, sighting)
+    tx.append([NewEvent(row["id"], PROVED, evidence=public, personal=personal)])
+    tx.many(_SAY, [{"b_id": row["id"], "said": personal["said"]}])
 
 
 def withdraw(tx: WriteTransaction, delivery_id: str, reason: str) -> None:

@@ -59,6 +59,8 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
         "generation": generation,
         "expires": 14,
         "request_by_mail": generation == 1,
+        "confirmation": "" if use == "encryption" or channel == "self" else "certificates@example.org",
+        "reference": "d-01JX0ABCDEFGHJKMNPQRSTVWXY",
         "fetch_by": datetime(2026, 11, 16, 8, tzinfo=UTC),
         "helpdesk": Helpdesk("IT Service", "+49 30 1234567", "Mon-Fri 8-17") if generation == 1 else Helpdesk(),
     }

@@ -17,6 +17,7 @@ from distributor.model.states import ADOPTED, EDGES, State
 
 ADOPTION = "adopted"  # the event that takes a restored ledger into use; events that follow from it have its number under this key
 ORIGIN = "0" * 64  # the previous hash of the first event
+PROVED = "proved"  # the event of a proof that came after a person's word had already made the delivery installed
 ERASED = "erased"  # an event whose evidence lists, as `events`, the numbers of earlier events that lost their personal fields
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring  # the same text as _encode for a string, without building an encoder

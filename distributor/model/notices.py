@@ -71,6 +71,7 @@ class SignedAnswer:
     certificate: str  # SHA-256 of the signer's certificate, in hex
     signature: str  # SHA-256 of the signature value, in hex: a replayed answer has it again
     signed_at: datetime | None  # signingTime, a signed attribute
+    proof: str = ""  # SignedData with this signature alone, in base64: can be verified with the certificate, and names nobody
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from distributor.portal.visit import LONGEST_REASON, Limited, NotHere, Page, Per
 from distributor.workflows.reveal import Reveal
 
 CHANNEL = "reveal"  # of passwords that are shown here
+SAID = "confirmed in the portal, not proved"  # in the ledger
 REASONS = ("phone", "password", "message", "failed", "other")
 NOTICES = ("confirmed", "signed_out")  # texts that an address may ask for
 _PREPARING = frozenset({State.PLANNED, State.QUEUED, State.CLAIMED, State.DEFERRED, State.TRANSMITTING})
@@ -232,7 +233,7 @@ def confirm(portal: Portal, visit: Visit) -> Response:
     each = own(portal, visit)
     if not words(each).confirm:
         raise RequestDenied("it cannot be confirmed in its state", where=each.delivery.id)
-    evidence = {"kind": "portal", "proved": False}
+    evidence = {"kind": "portal", "proved": False, "said": SAID}
     portal.ledger.acting_as(visit.signed_in.by).confirm(each.delivery.id, evidence)
     return RedirectResponse("/?notice=confirmed", 303)
 

@@ -1,4 +1,4 @@
-"""Reads mailboxes, and records what the mails in them ask for: another copy, by a reply to a message or a mail to the request address.
+"""Reads mailboxes, and records what the mails in them ask for (another copy) or prove (that a certificate is installed).
 
 A request only ever leads to a new package for the address on file; no mail is answered, so a stranger learns nothing.
 """
@@ -13,12 +13,12 @@ from distributor.errors import Error, RequestDenied
 from distributor.model.delivery import Delivery
 from distributor.model.issues import WorkerFailure
 from distributor.model.mailboxes import MailboxReader, ReceivedMail
-from distributor.model.notices import CopyRequestNotice, Notice
+from distributor.model.notices import CopyRequestNotice, Notice, SignedAnswer
 from distributor.model.ports import Ledger, WorkerPool
 from distributor.model.requests import CopyRequest, RequestLimits
 from distributor.model.states import State
-from distributor.workflows import requests
-from distributor.workflows.tracking import Call
+from distributor.workflows import requests, signed_answers
+from distributor.workflows.tracking import Call, StateChange
 
 BY_MAIL = "mail"  # who asked, in the ledger; the address itself would be a personal field
 FIRST_READ = timedelta(days=30)  # how far back an unknown mailbox is read
@@ -46,7 +46,7 @@ class MailboxContext:
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """A request that led to nothing, and why."""
+    """A request or a signed answer that led to nothing, and why."""
 
     message_id: str
     address: str  # as From claims
@@ -59,6 +59,7 @@ class MailboxReport:
 
     read: int = 0
     asked: list[CopyRequest] = field(default_factory=list)
+    moved: list[StateChange] = field(default_factory=list)
     left: list[LeftAlone] = field(default_factory=list)
     unmatched: int = 0
     errors: list[Error] = field(default_factory=list)
@@ -91,16 +92,26 @@ async def _read(context: MailboxContext, reader: MailboxReader, report: MailboxR
 
 
 def _handle(context: MailboxContext, mails: Sequence[ReceivedMail], report: MailboxReport) -> list[ReceivedMail]:
-    """Deal with a batch; the mails that were requests of people we know."""
+    """Deal with a batch; the mails that were requests of people we know, or proofs."""
     handled = []
     parsed = context.pool.map(mail.raw for mail in mails)
     for mail, (_, notice) in zip(mails, parsed, strict=True):
         report.read += 1
-        if isinstance(notice, CopyRequestNotice) and _ask(context, mail, notice, report):
+        if _record(context, mail, notice, report):
             handled.append(mail)
-        elif isinstance(notice, WorkerFailure):
-            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason})"))
     return handled
+
+
+def _record(context: MailboxContext, mail: ReceivedMail, notice: Notice | WorkerFailure, report: MailboxReport) -> bool:
+    """Record what a notice asks for or proves; False where it is left alone."""
+    match notice:
+        case CopyRequestNotice():
+            return _ask(context, mail, notice, report)
+        case SignedAnswer():
+            return _confirm(context, mail, notice, report)
+        case WorkerFailure():
+            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason})"))
+    return False
 
 
 def _ask(context: MailboxContext, mail: ReceivedMail, notice: CopyRequestNotice, report: MailboxReport) -> bool:
@@ -131,6 +142,16 @@ def _ask(context: MailboxContext, mail: ReceivedMail, notice: CopyRequestNotice,
         report.asked.append(request)
     else:
         left(f"request {request.id} for the same certificate is not fulfilled yet")
+    return True
+
+
+def _confirm(context: MailboxContext, mail: ReceivedMail, notice: SignedAnswer, report: MailboxReport) -> bool:
+    """Record what a signed answer proves; False where it is left alone."""
+    found = signed_answers.record(context.ledger, notice, mail)
+    if isinstance(found, str):
+        report.left.append(LeftAlone(notice.message_id, notice.sender, found))
+        return False
+    report.moved += found
     return True
 
 

@@ -41,6 +41,7 @@ class Packer:
     to: str = "alternate_email"  # where channel mail sends passwords
     portal: str = ""  # its address without a scheme
     request_by_mail: bool = False  # whether a reply may ask for another copy
+    signed_answers: bool = False  # whether a signed reply is read as a confirmation
     expires: timedelta | None = None
     profile: str = "phone"
     include_root: bool = False
@@ -143,6 +144,8 @@ class Packer:
             "fetch_by": now + self.expires - A_DAY if self.expires else None,  # the last whole day; the password is ready later than now
             "helpdesk": self.helpdesk,
             "request_by_mail": self.request_by_mail,
+            "confirmation": str(sender.address) if self.signed_answers and use != "encryption" else "",
+            "reference": todo.id,
         }
 
 

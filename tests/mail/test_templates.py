@@ -6,11 +6,13 @@ import pickle
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from distributor.mail import templates as module
 from distributor.mail.notices import phrase_key
+from distributor.mail.signed import named_deliveries
 from distributor.mail.template_samples import sample
 from distributor.mail.templates import TemplateRenderer, packaged
 from distributor.model.people import Helpdesk
@@ -105,6 +107,26 @@ def test_a_message_says_how_to_ask_for_another_copy_in_words_that_are_understood
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_a_message_invites_to_confirm_by_a_signed_reply_only_where_it_is_read(language: str) -> None:
+    """One tap makes the reply, and the ledger's own search finds the delivery in it."""
+    values = sample() | {"confirmation": "certificates+x@example.org"}
+    with_it, without = (TemplateRenderer(None).render(language, values | {"confirmation": to}) for to in (values["confirmation"], ""))
+    reference = str(values["reference"])
+    assert re.search(rf"(?m)^\w+\s?: {reference}$", with_it.text)
+    assert named_deliveries(b"Content-Type: text/html; charset=utf-8\r\n\r\n" + with_it.html.encode()) == (reference,)
+    assert words(with_it.text) == Page(with_it.html).words
+    (link,) = [given["href"] for tag, given in Page(with_it.html).tags if tag == "a"]
+    place, _, query = link.partition("?")
+    assert place == "mailto:certificates%2Bx@example.org"
+    subject, body = (unquote(part.partition("=")[2]) for part in query.split("&"))
+    assert named_deliveries(b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + body.encode()) == (reference,)
+    assert phrase_key(subject) not in (packaged() / "request" / language / "phrases.txt").read_text(encoding="utf-8").lower()
+    assert reference not in without.text + without.html
+    assert "mailto:" not in without.html
+    assert words(without.text) == Page(without.html).words
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_each_channel_of_the_password_has_its_own_text_and_a_later_message_says_so(language: str) -> None:
     messages = {TemplateRenderer(None).render(language, sample(channel, generation)).text for channel in CHANNELS for generation in (1, 2)}
     assert len(messages) == 2 * len(CHANNELS)
@@ -121,8 +143,9 @@ def test_a_message_without_a_name_still_greets(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_is_fetched_linked_or_run(language: str) -> None:
     wording = TemplateRenderer(None).render(language, sample())
-    assert not re.search(r"https?:|//|url\(|@import|src=|href=|javascript:", wording.html + wording.text)
-    assert not {tag for tag, _ in Page(wording.html).tags} & {"a", "img", "script", "form", "link", "iframe", "input", "button", "object"}
+    assert not re.search(r"https?:|//|url\(|@import|src=|javascript:", wording.html + wording.text)
+    assert all(given["href"].startswith("mailto:") for tag, given in Page(wording.html).tags if tag == "a")
+    assert not {tag for tag, _ in Page(wording.html).tags} & {"img", "script", "form", "link", "iframe", "input", "button", "object"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -141,6 +141,7 @@ def test_somebody_confirms_that_it_works(served: Served) -> None:
     assert "We noted that your certificate works." in done.text
     last = list(served.ledger.history(ALICE))[-1]
     assert (last.event, last.by, last.evidence["proved"]) == ("installed", "portal:u-alice", False)
+    assert newest(served, ALICE).response == "confirmed in the portal, not proved"
 
 
 def test_the_language_is_that_of_the_messages_and_can_be_changed(served: Served) -> None:
