@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from distributor.model.mailboxes import MailboxReader
     from distributor.model.notices import Notice
     from distributor.model.ports import Ledger
-    from distributor.workflows.mailboxes import MailboxReport
+    from distributor.workflows.notices import MailboxReport
 
 PARSE_SECONDS = 5.0  # for one mail; a usual one takes a few milliseconds
 LARGEST_PHRASES = 2**16  # bytes of templates/request/<language>/phrases.txt

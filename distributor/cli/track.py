@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distributor.model.issues import Issue
     from distributor.model.mailboxes import MailboxReader
     from distributor.model.ports import Ledger
-    from distributor.workflows.mailboxes import MailboxReport
+    from distributor.workflows.notices import MailboxReport
     from distributor.workflows.tracking import AmbiguousDelivery, StateChange, TrackingReport
 
 
@@ -77,7 +77,7 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
 
 def _read_mailboxes(settings: Settings, ledger: Ledger, readers: Sequence[MailboxReader]) -> MailboxReport:
     if not readers:
-        from distributor.workflows.mailboxes import MailboxReport
+        from distributor.workflows.notices import MailboxReport
 
         return MailboxReport()
     from distributor.bootstrap import mailboxes
