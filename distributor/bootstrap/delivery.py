@@ -71,10 +71,11 @@ def senders(settings: config.Settings) -> tuple[str, ...]:
 def trackers(settings: config.Settings) -> tuple[list[Tracker], list[MailboxReader]]:
     """The trackers that look messages up, the transport's own first, and those that read mailboxes; not connected yet."""
     from distributor.model.mailboxes import MailboxReader
+    from distributor.model.ports import Tracker
 
     own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # secrets only where there is one
     named = [bootstrap.open_adapter(settings, "trackers", table) for table in settings.trackers]
-    lookups = [tracker for tracker in named if not isinstance(tracker, MailboxReader)]
+    lookups = [tracker for tracker in named if isinstance(tracker, Tracker)]  # one kind does both
     return [*([own] if own else []), *lookups], [tracker for tracker in named if isinstance(tracker, MailboxReader)]
 
 

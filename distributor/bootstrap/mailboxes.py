@@ -10,20 +10,23 @@ from distributor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from distributor import config
     from distributor.mail.notices import NoticeRules
     from distributor.model.mailboxes import MailboxReader
     from distributor.model.notices import Notice
     from distributor.model.ports import Ledger
-    from distributor.workflows.mailboxes import MailboxReport
+    from distributor.workflows.notices import MailboxReport
 
 PARSE_SECONDS = 5.0  # for one mail; a usual one takes a few milliseconds
 LARGEST_PHRASES = 2**16  # bytes of templates/request/<language>/phrases.txt
 
 
-def read_mailboxes(settings: config.Settings, ledger: Ledger, readers: Sequence[MailboxReader]) -> MailboxReport:
-    """Read the mailboxes of `[[trackers]]`, and record the requests and the signed answers in them."""
+def read_mailboxes(
+    settings: config.Settings, ledger: Ledger, readers: Sequence[MailboxReader], since: datetime | None = None
+) -> MailboxReport:
+    """Read the mailboxes of `[[trackers]]`, and record what the mails tell and ask for; `since`: again from there."""
     import asyncio
 
     from distributor.bootstrap.inputs import CHILD_MEMORY
@@ -35,7 +38,8 @@ def read_mailboxes(settings: config.Settings, ledger: Ledger, readers: Sequence[
     workers: Workers[bytes, Notice]
     workers = Workers(CallFactory(mail_reader.reader, (notice_rules(settings),)), 1, PARSE_SECONDS, CHILD_MEMORY)
     with workers as pool:
-        return asyncio.run(mailboxes.read_mailboxes(mailboxes.MailboxContext(ledger, pool, policy, asyncio.to_thread), readers))
+        context = mailboxes.MailboxContext(ledger, pool, policy, asyncio.to_thread, since)
+        return asyncio.run(mailboxes.read_mailboxes(context, readers))
 
 
 def notice_rules(settings: config.Settings) -> NoticeRules:

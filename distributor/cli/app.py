@@ -35,7 +35,7 @@ COMMANDS = {  # in the order in which --help prints them: module, function, and 
     "status": ("status", "status", "EXAMPLE"),
     "history": ("status", "history", "HISTORY_EXAMPLE"),
     "track": ("track", "track", "EXAMPLE"),
-    "resolve": ("track", "resolve", "RESOLVE_EXAMPLE"),
+    "resolve": ("resolve", "resolve", "EXAMPLE"),
     "remind": ("remind", "remind", "EXAMPLE"),
     "resend": ("deliveries", "resend", "RESEND_EXAMPLE"),
     "withdraw": ("deliveries", "withdraw", "WITHDRAW_EXAMPLE"),

@@ -138,7 +138,7 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # password = "env:LDAP_PASSWORD"
 
 # [[trackers]]                     # services that know whether messages arrived, for `distributor track` and `resolve`
-# kind = "trace"                   # the message trace of Exchange Online; or kind = "imap": host, username, password
+# kind = "trace"                   # the message trace of Exchange Online; or "graph", "imap": a mailbox (see docs/tracking.md#trackers)
 
 # [portal]                         # `distributor serve`: people get their passwords themselves (see docs/portal.md#register-it-at-entra)
 # url = "https://certificates.example.org"

@@ -1,101 +1,80 @@
-"""`distributor track` and `resolve`: record what Sent Items, message traces and mailboxes tell, and settle ambiguous deliveries."""
+"""`distributor track`: records what Sent Items, message traces and mailboxes tell of messages, once or every five minutes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json, complete_name
+from distributor.cli.log import Log, LogFormat, Notifier
+from distributor.cli.options import Config, Json, LogOption
 from distributor.cli.render import counted, escape, issue_row, print_issue, print_json, stderr_line, table
-from distributor.errors import Error, RequestDenied, UsageError
+from distributor.errors import Error, RequestDenied, ServiceUnavailable, UsageError
 from distributor.model.issues import Diagnostic
 from distributor.model.states import State
 
 if TYPE_CHECKING:
+    from distributor.cli.follow import StopFlag
     from distributor.config import Settings
-    from distributor.model.delivery import Delivery
     from distributor.model.issues import Issue
     from distributor.model.mailboxes import MailboxReader
     from distributor.model.ports import Ledger
-    from distributor.workflows.mailboxes import MailboxReport
-    from distributor.workflows.tracking import AmbiguousDelivery, StateChange, TrackingReport
-
+    from distributor.workflows.notices import MailboxReport, Remark
+    from distributor.workflows.tracking import StateChange, TrackingReport
 
 EXAMPLE = "\b\nexample:\n  distributor track --json | jq '.moved[] | select(.to == \"bounced\")'"
 EVERY = 300.0  # seconds between two rounds; a message trace is no faster
+EARLIEST = timedelta(days=366)  # before today, of --since: a mailbox holds few reports that are older, and each mail is fetched again
+MOST_NEXT = 5  # bounced deliveries whose next step is printed; one cause often has many
+DOCUMENT = "see docs/tracking.md#after-a-bounce"
 
 
 def track(
-    follow: Annotated[bool, typer.Option("--follow", help="Check every 5 minutes until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Check every 5 minutes until Ctrl-C or SIGTERM.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DATE", help="Read mailboxes again from this date; what is known already changes nothing."),
+    ] = None,
+    log: LogOption = LogFormat.TEXT,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
     """Check what happened to sent messages, and record it.
 
-    Sent Items settle ambiguous messages; a message trace ([[trackers]]) also shows whether they were delivered or bounced. A mailbox that
-    is read by IMAP may have requests for another copy.
+    Mailboxes of [[trackers]] are read for bounces, delivery reports, read receipts and requests for another copy. Sent Items settle
+    ambiguous messages; a message trace also shows whether messages were delivered or bounced.
     """
     from distributor import bootstrap
 
-    if follow and as_json:
-        raise UsageError("--follow and --json exclude each other", hint="run `distributor track --json` on a schedule instead")
+    if follow and (as_json or since is not None):
+        hint = "run `distributor track --json` on a schedule instead" if as_json else "run `distributor track --since DATE` once"
+        raise UsageError(f"--follow and {'--json' if as_json else '--since'} exclude each other", hint=hint)
     settings = bootstrap.settings(chosen)
+    if follow:
+        return _follow(settings, Log(log, bootstrap.now))
     with bootstrap.open_for_writing(settings) as ledger:
-        code = _once(settings, ledger, as_json=as_json)
-        while follow:
-            time.sleep(EVERY)
-            code = _once(settings, ledger, as_json=False)
-    return code
+        done = _round(settings, ledger, _diagnostic_line, None if since is None else _moment(since, ledger.now()))
+        _show(done, as_json=as_json)
+        for error in done.errors:
+            raise error
+        return done.code
 
 
-def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
-    from distributor.bootstrap import delivery
-    from distributor.model.delivery import DeliveryFilter
-    from distributor.workers import process
-
-    ledger.recover(process.is_alive)
-    trackers, readers = delivery.trackers(settings)
-    if not trackers and not readers and settings.trust is None:
-        hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" or "imap" (see docs/exchange-online.md#delivery-reports)'
-        raise RequestDenied("no tracker is configured", hint=hint)
-    found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
-    mails = _read_mailboxes(settings, ledger, readers)
-    clean_mailboxes(settings, ledger)
-    revocations = _watched(settings, ledger)
-    _show_report(found, mails, revocations, as_json=as_json)
-    for error in (*found.errors, *mails.errors):
-        raise error
-    unclear = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0)
-    wrong = revocations.revoked or any(issue.severity == "error" for issue in revocations.issues)
-    return 1 if unclear or wrong or any(moved.after is State.BOUNCED for moved in found.moved) else 0
-
-
-def _read_mailboxes(settings: Settings, ledger: Ledger, readers: Sequence[MailboxReader]) -> MailboxReport:
-    if not readers:
-        from distributor.workflows.mailboxes import MailboxReport
-
-        return MailboxReport()
-    from distributor.bootstrap import mailboxes
-
-    return mailboxes.read_mailboxes(settings, ledger, readers)
-
-
-def clean_mailboxes(settings: Settings, ledger: Ledger) -> None:
-    """Remove copies and drafts from the mailboxes, also of messages settled just now. A service that cannot be asked is a warning."""
-    from distributor.bootstrap import delivery
-
+def _moment(text: str, now: datetime) -> datetime:
     try:
-        diagnostics = delivery.clean_mailboxes(settings, ledger)
-    except Error as error:
-        diagnostics = [Diagnostic("transport", "warning", str(error), error.hint)]
-    for diagnostic in diagnostics:
-        level = "" if diagnostic.level == "ok" else f"{diagnostic.level}: "
-        stderr_line(f"{level}{escape(diagnostic.message)}" + (f"\nhint: {escape(diagnostic.hint)}" if diagnostic.hint else ""))
+        found = datetime.fromisoformat(text).replace(tzinfo=now.tzinfo)
+    except ValueError:
+        raise UsageError(f'--since: "{text}" is not a date', hint="write it as 2026-11-30") from None
+    if not now - EARLIEST <= found <= now:
+        raise UsageError(f'--since: "{text}" is not within the last {EARLIEST.days} days', hint="write a later date, as 2026-11-30")
+    return found
+
+
+# --- one round -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -105,6 +84,82 @@ class _Revocations:
     revoked: list[dict[str, object]] = field(default_factory=list)
     reinstated: list[dict[str, object]] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one round found. `unclear`: how many deliveries are still ambiguous."""
+
+    found: TrackingReport
+    mails: MailboxReport
+    revocations: _Revocations
+    unclear: int
+
+    @property
+    def moved(self) -> list[StateChange]:
+        """All changes of states, bounced deliveries first."""
+        moved = [*self.found.moved, *self.mails.moved]
+        return sorted(moved, key=lambda one: (one.after is not State.BOUNCED, one.after, one.address))
+
+    @property
+    def errors(self) -> list[Error]:
+        """The errors of trackers and mailboxes."""
+        return [*self.found.errors, *self.mails.errors]
+
+    @property
+    def code(self) -> int:
+        """The exit code where there is no error."""
+        wrong = self.revocations.revoked or any(issue.severity == "error" for issue in self.revocations.issues)
+        return 1 if self.unclear or wrong or any(moved.after is State.BOUNCED for moved in self.moved) else 0
+
+
+def _round(settings: Settings, ledger: Ledger, tell: Callable[[Diagnostic], None], since: datetime | None = None) -> _Round:
+    from distributor.bootstrap import delivery
+    from distributor.model.delivery import DeliveryFilter
+    from distributor.workers import process
+
+    ledger.recover(process.is_alive)
+    trackers, readers = delivery.trackers(settings)
+    if not trackers and not readers and settings.trust is None:
+        raise RequestDenied(
+            "no tracker is configured",
+            hint='add [[trackers]] to distributor.toml, such as kind = "trace" or "imap" (see docs/tracking.md#trackers)',
+        )
+    if since is not None and not readers:
+        raise RequestDenied(
+            "no mailbox is read, so --since changes nothing", hint="add [[trackers]] of kind imap or graph (see docs/tracking.md#trackers)"
+        )
+    found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
+    mails = _read_mailboxes(settings, ledger, readers, since)
+    clean_mailboxes(settings, ledger, tell)
+    return _Round(found, mails, _watched(settings, ledger), ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0))
+
+
+def _read_mailboxes(settings: Settings, ledger: Ledger, readers: Sequence[MailboxReader], since: datetime | None) -> MailboxReport:
+    if not readers:
+        from distributor.workflows.notices import MailboxReport
+
+        return MailboxReport()
+    from distributor.bootstrap import mailboxes
+
+    return mailboxes.read_mailboxes(settings, ledger, readers, since)
+
+
+def _diagnostic_line(diagnostic: Diagnostic) -> None:
+    level = "" if diagnostic.level == "ok" else f"{diagnostic.level}: "
+    stderr_line(f"{level}{escape(diagnostic.message)}" + (f"\nhint: {escape(diagnostic.hint)}" if diagnostic.hint else ""))
+
+
+def clean_mailboxes(settings: Settings, ledger: Ledger, tell: Callable[[Diagnostic], None] = _diagnostic_line) -> None:
+    """Remove copies and drafts from the mailboxes, also of messages settled just now. A service that cannot be asked is a warning."""
+    from distributor.bootstrap import delivery
+
+    try:
+        diagnostics = delivery.clean_mailboxes(settings, ledger)
+    except Error as error:
+        diagnostics = [Diagnostic("transport", "warning", str(error), error.hint)]
+    for diagnostic in diagnostics:
+        tell(diagnostic)
 
 
 def _watched(settings: Settings, ledger: Ledger) -> _Revocations:
@@ -117,17 +172,15 @@ def _watched(settings: Settings, ledger: Ledger) -> _Revocations:
     return _Revocations(rows(done.revoked), rows(done.reinstated), done.issues)
 
 
-def _show_report(found: TrackingReport, mails: MailboxReport, revocations: _Revocations, *, as_json: bool) -> None:
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def _show(done: _Round, *, as_json: bool) -> None:
     if as_json:
-        issues = [issue_row(issue) for issue in revocations.issues]
-        checked = {"revoked": revocations.revoked, "reinstated": revocations.reinstated, "issues": issues}
-        rows = [
-            {"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.reason}
-            for m in (*found.moved, *mails.moved)
-        ]
-        print_json("track", {"read": found.read + mails.read, "moved": rows, "unmatched": mails.unmatched, **_requests(mails), **checked})
+        print_json("track", _row(done))
         return
-    table(("address", "before", "now", "said"), ((m.address, m.before, m.after, m.reason) for m in (*found.moved, *mails.moved)))
+    found, mails, revocations, moved = done.found, done.mails, done.revocations, done.moved
+    table(("address", "before", "now", "said"), ((m.address, m.before, m.after, m.reason) for m in moved))
     if found.read or found.moved:
         stderr_line(f"{counted(found.read, 'message')} found, {counted(len(found.moved), 'status', 'statuses')} changed")
     elif not mails.read:
@@ -139,199 +192,131 @@ def _show_report(found: TrackingReport, mails: MailboxReport, revocations: _Revo
         stderr_line(f"{escape(row['address'])}: {escape(row['said'])}")
     for issue in revocations.issues:
         print_issue(issue)
+    _show_next([one for one in moved if one.after is State.BOUNCED])
 
 
-def _requests(mails: MailboxReport) -> dict[str, object]:
+def _row(done: _Round) -> dict[str, object]:
+    mails = done.mails
+    moved = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.reason} for m in done.moved]
     requests = [{"id": request.id, "address": request.address, "state": request.state} for request in mails.asked]
     left = [{"message_id": one.message_id, "address": one.address, "reason": one.reason} for one in mails.left]
-    return {"requests": requests, "left": left}
+    return {
+        "read": done.found.read + mails.read,
+        "moved": moved,
+        "noted": list(map(_remark, mails.noted)),
+        "unmatched": mails.unmatched,
+        "hints": list(map(_remark, mails.hints)),
+        "requests": requests,
+        "left": left,
+        "revoked": done.revocations.revoked,
+        "reinstated": done.revocations.reinstated,
+        "issues": [issue_row(issue) for issue in done.revocations.issues],
+    }
+
+
+def _remark(one: Remark) -> dict[str, object]:
+    return {"id": one.delivery, "address": one.address, "said": one.said}
 
 
 def _show_mails(mails: MailboxReport) -> None:
-    """How many mails were read, and each request: recorded, or left alone with the reason."""
+    """How many mails were read; then each note, each unmatched report with what it may be about, and each request."""
     if mails.read:
-        stderr_line(f"{counted(mails.read, 'mail')} read, {counted(len(mails.asked), 'request')} recorded")
+        numbers = {
+            counted(len(mails.moved), "status", "statuses") + " changed": mails.moved,
+            f"{len(mails.noted)} noted": mails.noted,
+            f"{counted(len(mails.asked), 'request')} recorded": mails.asked,
+            f"{mails.unmatched} unmatched": mails.unmatched,
+        }
+        stderr_line(", ".join([f"{counted(mails.read, 'mail')} read", *(text for text, number in numbers.items() if number)]))
+    for one in mails.noted:
+        stderr_line(f"noted: {escape(one.address)}: {escape(one.said)}")
+    for one in mails.hints:
+        stderr_line(f"unmatched report, perhaps about {escape(one.address)} ({one.delivery}): {escape(one.said)}")
     for request in mails.asked:
         stderr_line(f"{escape(request.address)} asks for another copy: request {request.id} is {request.state}")
-    for one in mails.left:
-        stderr_line(f"left alone: {escape(' '.join(filter(None, (one.address, one.message_id))) or 'a mail')}: {escape(one.reason)}")
+    for left in mails.left:
+        stderr_line(f"left alone: {escape(' '.join(filter(None, (left.address, left.message_id))) or 'a mail')}: {escape(left.reason)}")
     if any(request.state == "open" for request in mails.asked):
         stderr_line("next: distributor requests")
     elif any(request.state == "approved" for request in mails.asked):
         stderr_line("next: distributor send")
 
 
-RESOLVE_EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "the mail log of mx1 has it"'
+def _show_next(bounced: Sequence[StateChange]) -> None:
+    """The next step for each of the first bounced deliveries."""
+    for one in bounced[:MOST_NEXT]:
+        remedy = one.remedy or f"distributor history {one.address}"
+        stderr_line(f"next: {escape(one.address)}: {escape(remedy)}")
+    if len(bounced) > MOST_NEXT:
+        stderr_line(f"next: {len(bounced) - MOST_NEXT} more bounced; {DOCUMENT}")
 
 
-def resolve(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DELIVERY",
-            autocompletion=complete_name,
-            help="An address, a delivery's id or a certificate; default: list all that are ambiguous.",
-        ),
-    ] = None,
-    accepted: Annotated[bool, typer.Option("--accepted", help="The server has the message.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="The server does not have it: send the same message again.")] = False,
-    restored: Annotated[
-        bool, typer.Option("--restored", help="All deliveries that are ambiguous because the ledger was restored.")
-    ] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="How you know; recorded in the ledger.")] = None,
-    chosen: Config = None,
-    as_json: Json = False,
-) -> int:
-    """List ambiguous deliveries, or settle one.
+# --- until it is stopped -----------------------------------------------------------------------------------------------
 
-    A delivery is ambiguous when the connection was lost before the server confirmed the message. Sent Items and the message trace are
-    checked first, where configured; otherwise look in the server's log.
-    """
+
+def _follow(settings: Settings, log: Log) -> int:
+    """A round every five minutes until SIGTERM or Ctrl-C; the exit code. Raises what no waiting mends."""
     from distributor import bootstrap
-    from distributor.workers import process
-    from distributor.workflows import lookup
+    from distributor.cli.follow import StopFlag
 
-    settings = bootstrap.settings(chosen)
-    _sensible(name, accepted=accepted, again=again, reason=reason, restored=restored)
-    with bootstrap.open_for_writing(settings) as ledger:
-        ledger.recover(process.is_alive)
-        if restored:
-            _settle_restored(settings, ledger, bootstrap.reason(reason or ""), accepted=accepted)
-            return _list_ambiguous(settings, ledger, None, (), as_json=as_json)
-        named = lookup.one(ledger, name, {State.AMBIGUOUS}) if name else None
-        if named is not None and (accepted or again):
-            _settle(settings, ledger, named.id, bootstrap.reason(reason or ""), accepted=accepted)
-            clean_mailboxes(settings, ledger)
-            return _list_ambiguous(settings, ledger, None, (), as_json=as_json)
-        settled = _look(settings, ledger)
-        clean_mailboxes(settings, ledger)
-        return _list_ambiguous(settings, ledger, named.id if named else None, settled, as_json=as_json)
-
-
-def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
-    """Settle what trackers have evidence of. A service that cannot be asked is only a warning."""
-    from distributor.bootstrap.delivery import track, trackers
-    from distributor.model.delivery import DeliveryFilter
-
-    if not ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS):
-        return ()
-    found = track(settings, ledger, trackers(settings)[0], frozenset({State.AMBIGUOUS}))
-    for error in found.errors:
-        stderr_line(f"warning: {escape(error)}" + (f"\nhint: {escape(error.hint)}" if error.hint else ""))
-    for moved in found.moved:
-        stderr_line(f"{moved.delivery}: {escape(moved.address)} is {moved.after}: {escape(moved.reason)}")
-    return found.moved
+    notify, stop = Notifier.of(os.environ), StopFlag()
+    with stop.installed():
+        with bootstrap.open_for_writing(settings) as ledger:
+            log("ready", position=ledger.position())
+        notify("READY=1\nSTATUS=reads what happened to messages")
+        while not stop:
+            try:
+                with bootstrap.open_for_writing(settings) as ledger:
+                    _log_round(_round(settings, ledger, lambda one: log(str(one.level), one.message, hint=one.hint)), log)
+            except ServiceUnavailable as error:
+                _log_refusal(error, log)
+            _wait(stop, notify)
+        notify("STOPPING=1")
+        log("stopped")
+    return 0
 
 
-def _sensible(name: str | None, *, accepted: bool, again: bool, reason: str | None, restored: bool) -> None:
-    if accepted and again:
-        raise UsageError("--accepted and --again exclude each other", hint="use one of them")
-    if restored and (name is not None or not (accepted or again)):
-        raise UsageError("--restored needs --accepted or --again, and no DELIVERY", hint="it settles all deliveries of a restored ledger")
-    if (accepted or again) and name is None and not restored:
-        raise UsageError(
-            "DELIVERY is missing",
-            hint="`distributor resolve` lists what is ambiguous; then: distributor resolve DELIVERY --accepted --reason TEXT",
-        )
-    if (accepted or again) and not (reason or "").strip():
-        raise UsageError("--reason is missing", hint="say how you know; it is recorded in the ledger")
+def _wait(stop: StopFlag, notify: Notifier) -> None:
+    """Wait for the next round, with signs of life."""
+    from time import monotonic
+
+    from distributor.cli.follow import LOOK_AGAIN
+
+    end = monotonic() + EVERY
+    while (left := end - monotonic()) > 0:
+        notify("WATCHDOG=1")
+        if stop.wait(min(left, LOOK_AGAIN / 4)):
+            return
 
 
-def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
-    from distributor.bootstrap.delivery import transport
-    from distributor.workers import process
-    from distributor.workflows import tracking
-
-    if accepted:
-        tracking.accept(ledger, delivery, reason)
-        found = ledger.delivery(delivery)
-        stderr_line(f"{delivery}: accepted; {_password(found)}")
-    else:
-        wait = transport(settings, signed_in=False).attempt_timeout
-        tracking.send_again(ledger, delivery, reason, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
-        found = ledger.delivery(delivery)
-        stderr_line(f"{delivery}: {found and found.state}; next: distributor send")
-
-
-def _password(delivery: Delivery | None) -> str:
-    """The state of a delivered message's password; the ledger has none of a message that was sent after the backup."""
-    if delivery is None or delivery.password_state is None:
-        return "its password is not in this ledger; `distributor resend` makes a new package with a new password"
-    return f"its password is {delivery.password_state}"
+def _log_round(done: _Round, log: Log) -> None:
+    """A line for each thing that a round found. Raises an error that no waiting mends."""
+    for moved in done.moved:
+        remedy = moved.remedy if moved.after is State.BOUNCED else ""
+        log(str(moved.after), moved.reason, delivery=moved.delivery, address=moved.address, before=str(moved.before), hint=remedy)
+    _log_mails(done.mails, log)
+    for name, rows in (("revoked", done.revocations.revoked), ("reinstated", done.revocations.reinstated)):
+        for row in rows:
+            log(name, str(row["said"]), address=row["address"])
+    for issue in done.revocations.issues:
+        log(str(issue.severity), issue.message, address=issue.address, source=issue.source, hint=issue.hint)
+    for error in done.errors:
+        if not isinstance(error, ServiceUnavailable):
+            raise error
+        _log_refusal(error, log)
+    log("round", read=done.found.read + done.mails.read, moved=len(done.moved), unmatched=done.mails.unmatched, ambiguous=done.unclear)
 
 
-def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepted: bool) -> None:
-    from distributor.bootstrap.delivery import transport
-    from distributor.workers import process
-    from distributor.workflows import tracking
-
-    wait = transport(settings, signed_in=False).attempt_timeout
-    found = tracking.settle_restored(ledger, reason, accepted=accepted, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
-    stderr_line(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'queued again; next: distributor send'}")
-    for delivery, error in found.left:
-        stderr_line(f"unchanged: {delivery.id}: {escape(delivery.address)}: {escape(error.message)}")
-        stderr_line(f"hint: {escape(error.hint)}")
-    if found.waiting:
-        stderr_line(
-            f"{counted(found.waiting, 'delivery', 'deliveries')} skipped: a sender may still be waiting for an answer; try again later"
-        )
+def _log_mails(mails: MailboxReport, log: Log) -> None:
+    for one in mails.noted:
+        log("noted", one.said, delivery=one.delivery, address=one.address)
+    for one in mails.hints:
+        log("unmatched", one.said, perhaps=one.delivery, address=one.address)
+    for request in mails.asked:
+        log("requested", request=request.id, address=request.address, state=str(request.state))
+    for left in mails.left:
+        log("left-alone", left.reason, address=left.address, message_id=left.message_id)
 
 
-def _list_ambiguous(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[StateChange], *, as_json: bool) -> int:
-    from distributor.bootstrap.delivery import transport
-    from distributor.model.delivery import DeliveryFilter
-    from distributor.workers import process
-    from distributor.workflows import tracking
-
-    now, wait = ledger.now(), transport(settings, signed_in=False).attempt_timeout
-    doubts = list(tracking.ambiguous_deliveries(ledger, DeliveryFilter(), alive=process.is_alive, now=now, attempt_timeout=wait))
-    if delivery is not None and delivery not in {moved.delivery for moved in settled}:
-        _refuse_settled(ledger, delivery, doubts)
-    if delivery is not None:
-        doubts = [doubt for doubt in doubts if doubt.delivery.id == delivery]
-    if as_json:
-        print_json("resolve", {"ambiguous": [_row(doubt) for doubt in doubts], "settled": [_moved(moved) for moved in settled]})
-    elif doubts:
-        table(("delivery", "address", "message id", "evidence", "again"), (_line(doubt, now) for doubt in doubts))
-    if doubts:
-        stderr_line(f"{counted(len(doubts), 'delivery', 'deliveries')} ambiguous; look for the Message-ID in the server's log")
-        stderr_line("next: distributor resolve DELIVERY --accepted --reason TEXT, or --again if the server does not have it")
-    elif not as_json:
-        stderr_line("nothing is ambiguous")
-    return 1 if doubts else 0
-
-
-def _refuse_settled(ledger: Ledger, delivery: str, doubts: list[AmbiguousDelivery]) -> None:
-    found = ledger.delivery(delivery)
-    if found is not None and all(doubt.delivery.id != delivery for doubt in doubts):
-        hint = "`distributor resolve` lists what is ambiguous"
-        raise RequestDenied(f"the delivery is {found.state}, not ambiguous", where=delivery, hint=hint)
-
-
-def _moved(moved: StateChange) -> dict[str, object]:
-    return {"id": moved.delivery, "address": moved.address, "to": moved.after, "said": moved.reason}
-
-
-def _row(doubt: AmbiguousDelivery) -> dict[str, object]:
-    return {
-        "id": doubt.delivery.id,
-        "address": doubt.delivery.address,
-        "message_id": doubt.delivery.message_id,
-        "said": doubt.delivery.response,
-        "evidence": doubt.evidence,
-        "armed_at": doubt.armed_at,
-        "again_at": doubt.retry_allowed_at,
-    }
-
-
-def _line(doubt: AmbiguousDelivery, now: datetime) -> tuple[object, ...]:
-    from distributor.cli.render import time
-
-    again = (
-        "not while its sender runs"
-        if doubt.retry_allowed_at is None
-        else "now"
-        if doubt.retry_allowed_at <= now
-        else f"from {time(doubt.retry_allowed_at)}"
-    )
-    return doubt.delivery.id, doubt.delivery.address, doubt.delivery.message_id or "-", doubt.evidence, again
+def _log_refusal(error: Error, log: Log) -> None:
+    log("refused", error.message, where=error.where, hint=error.hint, again_in=round(EVERY))

@@ -62,19 +62,20 @@ class HttpConnections:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE)
         self._http = httpx2.AsyncClient(verify=trust, limits=limits, follow_redirects=False, timeout=CONNECT)
 
-    async def exchange(
+    async def exchange(  # noqa: PLR0913, PLR0917
         self,
         method: str,
         url: str,
         content: bytes | None,
         headers: Mapping[str, str],
         seconds: float,
+        largest: int | None = None,
     ) -> RawResponse | NoResponse:
-        """Send a request and read the response."""
+        """Send a request and read the response; of a content above `largest` bytes, only those."""
         trace = RequestTrace()
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(method, url, content, headers, seconds, trace)
+                return await self._exchange(method, url, content, headers, seconds, trace, largest)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:  # a time-out is an OSError too
             limit = CONNECT if isinstance(error, httpx2.ConnectTimeout) else seconds
             return NoResponse(describe_error(error, min(limit, seconds)), request_sent=trace.begun)
@@ -82,7 +83,14 @@ class HttpConnections:
             await trace.close()
 
     async def _exchange(  # noqa: PLR0913, PLR0917
-        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], seconds: float, trace: RequestTrace
+        self,
+        method: str,
+        url: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        seconds: float,
+        trace: RequestTrace,
+        largest: int | None,
     ) -> RawResponse | NoResponse:
         timeout = httpx2.Timeout(seconds, connect=min(CONNECT, seconds))
         request = self._http.build_request(
@@ -93,6 +101,9 @@ class HttpConnections:
             taken = bytearray()
             async for part in response.aiter_bytes():
                 taken += part
+                if largest is not None and len(taken) >= largest:
+                    del taken[largest:]
+                    break
                 if len(taken) > LARGEST:
                     return NoResponse(f"the response is larger than {LARGEST // 2**20} MiB", request_sent=True)
         finally:

@@ -258,7 +258,7 @@ def adapters(document: Mapping[str, Any], folder: Path, kinds: AdapterKinds, fau
             faults.append(ConfigFault(name, "not an array of tables", f"write [[{name}]], with two brackets"))
             continue
         tables += [(f"{name}[{n}]", name, entry) for n, entry in enumerate(entries)]
-    reader = _Reader(folder, kinds, faults, _registration(document.get("transport")))
+    reader = _Reader(folder, kinds, faults, _registration(document.get("transport")), _sender(document.get("sender")))
     found = [reader.table(entry, key, family) for key, family, entry in tables]
     return [table for table in found if table is not None]
 
@@ -272,11 +272,19 @@ def _registration(transport: object) -> Mapping[str, object]:
     return {name: values[name] for name in REGISTRATION if name in values} | {n: transport[n] for n in ("graph",) if n in transport}
 
 
+def _sender(table: object) -> str:
+    """The address of the sender, whose mailbox a tracker reads that names none."""
+    address = table.get("address") if isinstance(table, dict) else None
+    return address if isinstance(address, str) else ""
+
+
 class _Reader:
     """Reads tables and collects their faults."""
 
-    def __init__(self, folder: Path, kinds: AdapterKinds, faults: list[ConfigFault], registration: Mapping[str, object]) -> None:
-        self._folder, self._kinds, self._faults, self._registration = folder, kinds, faults, registration
+    def __init__(
+        self, folder: Path, kinds: AdapterKinds, faults: list[ConfigFault], registration: Mapping[str, object], sender: str
+    ) -> None:
+        self._folder, self._kinds, self._faults, self._registration, self._sender = folder, kinds, faults, registration, sender
 
     def table(self, entry: object, key: str, family: str) -> Table | None:
         """A table; None where it has faults."""
@@ -304,6 +312,8 @@ class _Reader:
     def _inherited(self, shape: type[Any], values: dict[str, object], key: str) -> dict[str, object]:
         """The values with the transport's registration, where the table has none of its own."""
         takes = {field.name for field in fields(shape)}
+        if key.startswith("trackers") and "mailbox" in takes and self._sender:
+            values = {"mailbox": self._sender, **values}
         if key == "transport" or "client_id" not in takes or any(name in values for name in PROOFS):
             return values
         return {**{name: value for name, value in self._registration.items() if name in takes}, **values}

@@ -20,6 +20,7 @@ from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp
 from distributor.model.certificates import Locator
 from distributor.model.delivery import Delivery, DeliveryRequest
+from distributor.model.mailboxes import DeliveryNotice, FurtherMessage, RecordedNotice
 from distributor.model.requests import (
     CopyRequest,
     DayCount,
@@ -32,10 +33,19 @@ from distributor.model.requests import (
 from distributor.model.states import State
 
 if TYPE_CHECKING:
-    from distributor.ledger import accounts, eligibility, incidents, mailbox_positions, portal_queries, request_verification, requests
+    from distributor.ledger import (
+        accounts,
+        eligibility,
+        incidents,
+        mailbox_positions,
+        notices,
+        portal_queries,
+        request_verification,
+        requests,
+    )
 else:
     accounts, eligibility, incidents, mailbox_positions = late("accounts eligibility incidents mailbox_positions")
-    portal_queries, request_verification, requests = late("portal_queries request_verification requests")
+    notices, portal_queries, request_verification, requests = late("notices portal_queries request_verification requests")
 
 
 class SqlRequests:
@@ -127,6 +137,19 @@ class SqlRequests:
     def write_mailbox_position(self, mailbox: str, position: str) -> None:
         with self._database.writing() as connection:
             mailbox_positions.write(connection, mailbox, position)
+
+    # what received mails tell of deliveries
+    def with_message_ids(self, message_ids: Collection[str]) -> list[Delivery]:
+        with self._database.reading() as connection:
+            return notices.with_message_ids(connection, message_ids)
+
+    def further_messages(self, address: str, message_ids: Collection[str]) -> list[FurtherMessage]:
+        with self._database.reading() as connection:
+            return notices.further_messages(connection, address, message_ids)
+
+    def record_notice(self, notice: DeliveryNotice) -> RecordedNotice:
+        with self._writing() as tx:
+            return notices.record(tx, notice)
 
     # incidents
     def incident(self, address: str, reason: str) -> list[ExposedDelivery]:

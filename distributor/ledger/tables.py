@@ -111,6 +111,7 @@ delivery = Table(
     Index("delivery_by_state", "state", "id"),
     Index("delivery_by_plan", "plan", "id"),
     Index("delivery_by_certificate", "certificate"),
+    Index("delivery_by_message", "message_id"),
 )
 
 outbox = Table(

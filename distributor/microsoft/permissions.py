@@ -18,7 +18,6 @@ from distributor.model.people import key_of
 
 _PERSONS = frozenset({"openid", "profile", "email", "offline_access", "User.Read", "Mail.Send.Shared", "Mail.ReadWrite.Shared"})
 _PHONES = "DeviceManagement"  # prefix of Intune's permissions
-_BASIC = "Mail.ReadBasic.All"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,8 @@ class RequiredPermission:
 _ALL_OF_IT = frozenset({"Directory.Read.All", "Directory.ReadWrite.All"})
 SEND = RequiredPermission("Mail.Send")
 KEEP_DRAFTS = RequiredPermission("Mail.ReadWrite")
-READ_MAIL = RequiredPermission(_BASIC, frozenset({"Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"}))
+READ_CONTENT = RequiredPermission("Mail.Read", frozenset({"Mail.ReadWrite"}))  # a report is an attachment, which Mail.ReadBasic leaves out
+MARK_MAIL = KEEP_DRAFTS  # the same permission: a category, or another folder
 READ_TRACE = RequiredPermission("ExchangeMessageTrace.Read.All")
 READ_PEOPLE = RequiredPermission("User.Read.All", wider=_ALL_OF_IT | {"User.ReadWrite.All"})
 READ_GROUPS = RequiredPermission(
@@ -167,9 +167,9 @@ def mailboxes(uses: Sequence[PermissionUse]) -> list[str]:
 
 
 def _exchange_roles(uses: Sequence[PermissionUse]) -> list[str]:
-    """The fewest Exchange roles that suffice: keeping drafts includes reading."""
-    wanted = {need.permission.removesuffix(".All") for use in uses for need in use.needs if need.permission.startswith("Mail.")}
-    return sorted(wanted - ({_BASIC.removesuffix(".All")} if KEEP_DRAFTS.permission in wanted else set()))
+    """The fewest Exchange roles that suffice: changing messages includes reading."""
+    wanted = {need.permission for use in uses for need in use.needs if need.permission.startswith("Mail.")}
+    return sorted(wanted - ({READ_CONTENT.permission} if KEEP_DRAFTS.permission in wanted else set()))
 
 
 # --- sign in remedies --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
@@ -148,6 +148,7 @@ class Transport(Protocol):
         ...
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Looks up whether messages were sent or delivered: in Sent Items, in a message trace."""
 

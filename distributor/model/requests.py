@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 from distributor.errors import RequestDenied
 from distributor.model.delivery import Delivery
-from distributor.model.mailboxes import MailboxPositions
+from distributor.model.mailboxes import MailboxPositions, NoticeRecords
 from distributor.model.states import State
 
 REQUEST_PREFIX = "r-"  # of every request's id
@@ -213,8 +213,8 @@ class Exports(Protocol):
         ...
 
 
-class RequestLedger(CopyRequests, Accounts, Sessions, Incidents, PortalQueries, MailboxPositions, Exports, Protocol):
-    """All of this module's protocols and MailboxPositions, as the ledger implements them."""
+class RequestLedger(CopyRequests, Accounts, Sessions, Incidents, PortalQueries, MailboxPositions, NoticeRecords, Exports, Protocol):
+    """All of this module's protocols and those of mailboxes, as the ledger implements them."""
 
     def acting_as(self, by: str) -> Self:
         """The same open ledger, whose events name `by`: a person of the portal, for example."""

@@ -1,4 +1,4 @@
-"""Reads mailboxes, and records what the mails in them ask for (another copy) or prove (that a certificate is installed).
+"""Reads mailboxes, and records what the mails in them tell of deliveries (`notices.py`) and ask for: another copy.
 
 A request only ever leads to a new package for the address on file; no mail is answered, so a stranger learns nothing.
 """
@@ -6,19 +6,20 @@ A request only ever leads to a new package for the address on file; no mail is a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from distributor.errors import Error, RequestDenied
 from distributor.model.delivery import Delivery
 from distributor.model.issues import WorkerFailure
 from distributor.model.mailboxes import MailboxReader, ReceivedMail
-from distributor.model.notices import CopyRequestNotice, Notice, SignedAnswer
+from distributor.model.notices import CopyRequestNotice, DeliveryReport, Notice, ReadReceipt, SignedAnswer
 from distributor.model.ports import Ledger, WorkerPool
-from distributor.model.requests import CopyRequest, RequestLimits
+from distributor.model.requests import RequestLimits
 from distributor.model.states import State
-from distributor.workflows import requests, signed_answers
-from distributor.workflows.tracking import Call, StateChange
+from distributor.workflows import notices, requests
+from distributor.workflows.notices import LeftAlone, MailboxReport, Verdict
+from distributor.workflows.tracking import Call
 
 BY_MAIL = "mail"  # who asked, in the ledger; the address itself would be a personal field
 FIRST_READ = timedelta(days=30)  # how far back an unknown mailbox is read
@@ -36,33 +37,13 @@ class MailPolicy:
 
 @dataclass(frozen=True, slots=True)
 class MailboxContext:
-    """What reading mailboxes needs. `pool` parses mails in child processes."""
+    """What reading mailboxes needs. `pool` parses mails in child processes; `since`: read again from there, not from the position."""
 
     ledger: Ledger
     pool: WorkerPool[bytes, Notice]
     policy: MailPolicy
     call: Call
-
-
-@dataclass(frozen=True, slots=True)
-class LeftAlone:
-    """A request or a signed answer that led to nothing, and why."""
-
-    message_id: str
-    address: str  # as From claims
-    reason: str
-
-
-@dataclass(slots=True)
-class MailboxReport:
-    """The result. `unmatched`: requests that belong to no message, or were not believed."""
-
-    read: int = 0
-    asked: list[CopyRequest] = field(default_factory=list)
-    moved: list[StateChange] = field(default_factory=list)
-    left: list[LeftAlone] = field(default_factory=list)
-    unmatched: int = 0
-    errors: list[Error] = field(default_factory=list)
+    since: datetime | None = None
 
 
 async def read_mailboxes(context: MailboxContext, readers: Sequence[MailboxReader]) -> MailboxReport:
@@ -82,36 +63,39 @@ async def read_mailboxes(context: MailboxContext, readers: Sequence[MailboxReade
 
 
 async def _read(context: MailboxContext, reader: MailboxReader, report: MailboxReport) -> None:
-    ledger = context.ledger
-    after = await context.call(lambda: ledger.mailbox_position(reader.name))
-    async for batch in reader.read(after, ledger.now() - FIRST_READ):
-        handled = await context.call(lambda mails=batch: _handle(context, mails, report))  # type: ignore[misc]  # mypy infers no default
+    ledger, since = context.ledger, context.since
+    after = await context.call(lambda: ledger.mailbox_position(reader.name)) if since is None else None
+    async for batch in reader.read(after, since or ledger.now() - FIRST_READ):
+        handled, complete = await context.call(lambda mails=batch.mails: _handle(context, mails, report))  # type: ignore[misc]  # mypy infers no default
         if handled:
             await reader.mark(handled)
-        await context.call(lambda position=batch[-1].position: ledger.write_mailbox_position(reader.name, position))  # type: ignore[misc]  # likewise
+        if not complete:
+            return
+        await context.call(lambda position=batch.position: ledger.write_mailbox_position(reader.name, position))  # type: ignore[misc]  # likewise
 
 
-def _handle(context: MailboxContext, mails: Sequence[ReceivedMail], report: MailboxReport) -> list[ReceivedMail]:
-    """Deal with a batch; the mails that were requests of people we know, or proofs."""
-    handled = []
+def _handle(context: MailboxContext, mails: Sequence[ReceivedMail], report: MailboxReport) -> tuple[list[ReceivedMail], bool]:
+    """Deal with a batch: the mails to be marked, and whether it is done, so that it need not be read again."""
+    handled, complete = [], True
     parsed = context.pool.map(mail.raw for mail in mails)
     for mail, (_, notice) in zip(mails, parsed, strict=True):
         report.read += 1
-        if _record(context, mail, notice, report):
+        verdict = _take(context, mail, notice, report)
+        if verdict is Verdict.HANDLED:
             handled.append(mail)
-    return handled
+        complete = complete and verdict is not Verdict.LATER
+    return handled, complete
 
 
-def _record(context: MailboxContext, mail: ReceivedMail, notice: Notice | WorkerFailure, report: MailboxReport) -> bool:
-    """Record what a notice asks for or proves; False where it is left alone."""
+def _take(context: MailboxContext, mail: ReceivedMail, notice: Notice | WorkerFailure, report: MailboxReport) -> Verdict:
     match notice:
         case CopyRequestNotice():
-            return _ask(context, mail, notice, report)
-        case SignedAnswer():
-            return _confirm(context, mail, notice, report)
+            return Verdict.HANDLED if _ask(context, mail, notice, report) else Verdict.LEFT
+        case DeliveryReport() | ReadReceipt() | SignedAnswer():
+            return notices.take(context.ledger, mail, notice, report)
         case WorkerFailure():
             report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason})"))
-    return False
+    return Verdict.LEFT
 
 
 def _ask(context: MailboxContext, mail: ReceivedMail, notice: CopyRequestNotice, report: MailboxReport) -> bool:
@@ -142,16 +126,6 @@ def _ask(context: MailboxContext, mail: ReceivedMail, notice: CopyRequestNotice,
         report.asked.append(request)
     else:
         left(f"request {request.id} for the same certificate is not fulfilled yet")
-    return True
-
-
-def _confirm(context: MailboxContext, mail: ReceivedMail, notice: SignedAnswer, report: MailboxReport) -> bool:
-    """Record what a signed answer proves; False where it is left alone."""
-    found = signed_answers.record(context.ledger, notice, mail)
-    if isinstance(found, str):
-        report.left.append(LeftAlone(notice.message_id, notice.sender, found))
-        return False
-    report.moved += found
     return True
 
 

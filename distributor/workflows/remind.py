@@ -109,7 +109,8 @@ class ReminderMaker:
             made = self._compose(headers, job)
         except InvalidInput as error:
             return error
-        return OutboundMessage(job.reminder.delivery, str(job.sender.address), str(recipient), f"<{headers.message_id}>", made)
+        name = f"{job.reminder.delivery}-reminder"  # in its ENVID: a report about it is not one about the delivery's message
+        return OutboundMessage(name, str(job.sender.address), str(recipient), f"<{headers.message_id}>", made)
 
     def _compose(self, headers: MessageHeaders, job: ReminderJob) -> bytes:
         reminder, texts, values = job.reminder, self.texts[job.reminder.kind], self._values(job)

@@ -161,6 +161,7 @@ class StateChange:
     before: State
     after: State
     reason: str
+    remedy: str = ""  # what a person does about it
 
 
 @dataclass(frozen=True, slots=True)

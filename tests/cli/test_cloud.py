@@ -179,7 +179,7 @@ def test_track_says_what_is_missing_where_nobody_could_know(tmp_path: Path, auth
     workspace.run_script(
         "$ distributor init >/dev/null 2>&1\n"
         "$ distributor track\nerror: no tracker is configured\n"
-        'hint: add [[trackers]] to distributor.toml, such as kind = "trace" or "imap" (see docs/exchange-online.md#delivery-reports)\n? 1\n'
+        'hint: add [[trackers]] to distributor.toml, such as kind = "trace" or "imap" (see docs/tracking.md#trackers)\n? 1\n'
         "$ distributor track --follow --json\nerror: --follow and --json exclude each other\nhint: ...\n? 2\n"
     )
 

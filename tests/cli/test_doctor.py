@@ -19,7 +19,7 @@ from tests.workspace import Workspace
 
 OTHER = "reports@example.org"
 SENDING = ["Mail.Send", "Mail.ReadWrite"]
-TRACE, COPIES = '[[trackers]]\nkind = "trace"\n', f'[[trackers]]\nkind = "graph"\nmailbox = "{OTHER}"\n'
+TRACE, COPIES = '[[trackers]]\nkind = "trace"\n', f'[[trackers]]\nkind = "graph"\nmailbox = "{OTHER}"\nmark = false\n'
 PEOPLE = '[[rosters]]\nkind = "graph"\n'
 Check = dict[str, Any]
 Doctor = Callable[..., list[Check]]

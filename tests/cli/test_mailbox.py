@@ -104,7 +104,7 @@ def test_a_reply_becomes_a_request_and_once_approved_a_new_package_for_the_addre
 def test_what_track_prints(mailbox: Workspace, server: Dovecot) -> None:
     server.add(ask(1, "alice@example.org", message_id(mailbox, "alice@example.org")), ask(2, "bob@example.org", dmarc="none"))
     printed = run(mailbox, server, "track").splitlines()
-    assert printed[0] == "2 mails read, 1 request recorded"
+    assert printed[0] == "2 mails read, 1 request recorded, 1 unmatched"
     assert printed[1].startswith("alice@example.org asks for another copy: request r-")
     assert printed[1].endswith(" is open")
     assert printed[2:] == ["left alone: bob@example.org <2@phone.example>: not authenticated: dmarc=none", "next: distributor requests"]

@@ -72,7 +72,7 @@ class Mailbox:
 def read(reader: MailboxReader, after: str | None = None, since: datetime = LONG_AGO) -> list[ReceivedMail]:
     async def go() -> list[ReceivedMail]:
         try:
-            return [found async for batch in reader.read(after, since) for found in batch]
+            return [found async for batch in reader.read(after, since) for found in batch.mails]
         finally:
             await reader.close()
 
@@ -122,7 +122,7 @@ def test_opened_mails_are_read_too(mailbox: Mailbox) -> None:
 
 def test_the_next_reading_goes_on_behind_the_last_mail(mailbox: Mailbox) -> None:
     mailbox.add(mail(1), mail(2))
-    last = mailbox.read()[-1].position
+    last = mailbox.read()[-1].id
     assert mailbox.read(last) == []
     mailbox.add(mail(3))
     assert subjects(mailbox.read(last)) == ["3"]
@@ -133,8 +133,8 @@ def test_mails_that_were_moved_away_are_no_gap(mailbox: Mailbox) -> None:
     mailbox.add(mail(1), mail(2), mail(3))
     first, second, third = mailbox.read()
     mailbox.mark([first, third], move_to="Done")
-    assert mailbox.read(third.position) == []
-    assert subjects(mailbox.read(first.position)) == subjects([second])
+    assert mailbox.read(third.id) == []
+    assert subjects(mailbox.read(first.id)) == subjects([second])
 
 
 def test_an_unknown_mailbox_is_read_from_a_day_on(mailbox: Mailbox) -> None:
@@ -149,7 +149,7 @@ def test_an_unknown_mailbox_is_read_from_a_day_on(mailbox: Mailbox) -> None:
 def test_a_folder_that_was_made_again_is_read_from_the_beginning(mailbox: Mailbox) -> None:
     mailbox.server.create("Requests", mailbox.user)
     mailbox.add(mail(1), mail(2), folder="Requests")
-    last = mailbox.read(folder="Requests")[-1].position
+    last = mailbox.read(folder="Requests")[-1].id
     mailbox.server.recreate("Requests", mailbox.user)
     mailbox.add(mail(3), folder="Requests")
     assert subjects(mailbox.read(last, folder="Requests")) == ["3"]

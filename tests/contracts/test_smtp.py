@@ -207,7 +207,7 @@ def test_the_envelope_asks_for_notices_and_names_the_delivery(tmp_path: Path) ->
         message = OutboundMessage("d-1+2", "a@example.org", "o'hara+x=y@example.org", "<m@x>", outbound().message)
         deliver(sink, message)
         (record,) = sink.stored()
-        assert record["mail"] == f"FROM:<a@example.org> SIZE={len(message.message)} RET=HDRS ENVID=d-1+2B2"
+        assert record["mail"] == f"FROM:<a@example.org> SIZE={len(message.message)} RET=HDRS ENVID=d-1+2B2.1"
         assert record["rcpt"] == "TO:<o'hara+x=y@example.org> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;o'hara+2Bx+3Dy@example.org"
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from distributor.microsoft.permissions import (
     KEEP_DRAFTS,
+    READ_CONTENT,
     READ_GROUPS,
-    READ_MAIL,
     READ_PEOPLE,
     READ_TRACE,
     SEND,
@@ -23,7 +23,7 @@ from distributor.microsoft.powershell import App, command
 
 MAILBOX, OTHER = "certificates@example.org", "reports@example.org"
 SENDING = PermissionUse("transport", (SEND, KEEP_DRAFTS), (MAILBOX,))
-COPIES = PermissionUse("trackers[0]", (READ_MAIL,), (OTHER,))
+COPIES = PermissionUse("trackers[0]", (READ_CONTENT,), (OTHER,))
 PEOPLE = PermissionUse("rosters[0]", (READ_PEOPLE, READ_GROUPS))
 
 
@@ -42,8 +42,8 @@ def commands(hint: str | None) -> list[str]:
 @pytest.mark.parametrize(
     ("need", "role"),
     [
-        (READ_MAIL, "Mail.Read"),
-        (READ_MAIL, "Mail.ReadWrite"),
+        (READ_CONTENT, "Mail.Read"),
+        (READ_CONTENT, "Mail.ReadWrite"),
         (READ_PEOPLE, "Directory.Read.All"),
         (READ_GROUPS, "Group.Read.All"),
         (READ_TRACE, "ExchangeMessageTrace.Read.All"),
@@ -91,7 +91,7 @@ def test_an_app_is_narrowed_in_two_steps_with_all_mailboxes_of_its_registration(
 
 def test_a_reader_alone_gets_the_role_of_reading_only() -> None:
     opened = let_in(MailboxDenied("tracker", "error", "no"), granted().app, [COPIES])
-    assert "foreach ($role in 'Application Mail.ReadBasic')" in commands(opened.hint)[0]
+    assert "foreach ($role in 'Application Mail.Read')" in commands(opened.hint)[0]
 
 
 def test_what_exchange_opens_is_said_to_be_out_of_sight_with_the_line_that_shows_it() -> None:
@@ -102,6 +102,6 @@ def test_what_exchange_opens_is_said_to_be_out_of_sight_with_the_line_that_shows
 
 def test_a_mailbox_is_named_once_whatever_its_messages() -> None:
     (diagnostic,) = excess_permissions(
-        "transport", granted("Mail.Send"), [SENDING, PermissionUse("trackers[0]", (READ_MAIL,), (MAILBOX.upper(),))]
+        "transport", granted("Mail.Send"), [SENDING, PermissionUse("trackers[0]", (READ_CONTENT,), (MAILBOX.upper(),))]
     )
     assert f"$names = '{MAILBOX}';" in commands(diagnostic.hint)[0]

@@ -15,12 +15,13 @@ from distributor.errors import ServiceUnavailable
 from distributor.mail.notices import NoticeRules, parser
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import Diagnostic
-from distributor.model.mailboxes import MailboxReader, ReceivedMail
+from distributor.model.mailboxes import MailBatch, MailboxReader, ReceivedMail
 from distributor.model.notices import Notice
 from distributor.model.ports import Ledger
 from distributor.model.requests import RequestLimits, RequestState
 from distributor.workers.pool import CallFactory, Workers
-from distributor.workflows.mailboxes import BY_MAIL, LeftAlone, MailboxContext, MailboxReport, MailPolicy, read_mailboxes
+from distributor.workflows.mailboxes import BY_MAIL, MailboxContext, MailPolicy, read_mailboxes
+from distributor.workflows.notices import LeftAlone, MailboxReport
 from tests.workflows import outbox
 
 RULES = NoticeRules(frozenset({outbox.SENDER}), frozenset({"send again"}), "mx.example.org")
@@ -39,11 +40,11 @@ class Folder:
         self.fails_to_mark = False
         self.closed = 0
 
-    async def read(self, after: str | None, since: datetime) -> AsyncIterator[Sequence[ReceivedMail]]:
+    async def read(self, after: str | None, since: datetime) -> AsyncIterator[MailBatch]:
         assert since < self.received or self.received.year < 2026
         for number, raw in enumerate(self.mails):
             if number >= int(after or 0):
-                yield [ReceivedMail(str(number + 1), raw, self.received)]
+                yield MailBatch((ReceivedMail(str(number + 1), raw, self.received),), str(number + 1))
 
     async def mark(self, handled: Sequence[ReceivedMail]) -> None:
         if self.fails_to_mark:

@@ -14,7 +14,7 @@ from distributor.clients.imap import IMAPS, ImapFolder, ImapServer
 from distributor.clients.ldap_connection import is_loopback
 from distributor.errors import Error, InvalidInput
 from distributor.model.issues import Diagnostic
-from distributor.model.mailboxes import LARGEST_MAIL, ReceivedMail
+from distributor.model.mailboxes import LARGEST_MAIL, MailBatch, ReceivedMail
 from distributor.model.secret import Secret
 
 LAST_PORT = 65_535
@@ -93,7 +93,7 @@ class ImapReader:
         self._settings, self._key = settings, key
         self._folder: ImapFolder | None = None
 
-    async def read(self, after: str | None, since: datetime) -> AsyncIterator[Sequence[ReceivedMail]]:
+    async def read(self, after: str | None, since: datetime) -> AsyncIterator[MailBatch]:
         """The mails after a position, in batches; see model.mailboxes.MailboxReader."""
         folder = await self._opened()
         known = _POSITION.fullmatch(after or "")
@@ -102,14 +102,15 @@ class ImapReader:
         else:
             uids = await asyncio.to_thread(folder.uids, since=since.date())
         for start in range(0, len(uids), BATCH):
-            mails = await asyncio.to_thread(folder.fetch, uids[start : start + BATCH], LARGEST_MAIL)
-            if mails:
-                yield [ReceivedMail(f"{folder.validity}:{mail.uid}", mail.raw, mail.received_at) for mail in mails]
+            wanted = uids[start : start + BATCH]
+            mails = await asyncio.to_thread(folder.fetch, wanted, LARGEST_MAIL)
+            received = [ReceivedMail(f"{folder.validity}:{mail.uid}", mail.raw, mail.received_at) for mail in mails]
+            yield MailBatch(tuple(received), f"{folder.validity}:{wanted[-1]}")
 
     async def mark(self, handled: Sequence[ReceivedMail]) -> None:
         """Move mails to `move_to`, or set a keyword on them."""
         folder = await self._opened()
-        uids = [int(mail.position.partition(":")[2]) for mail in handled if mail.position.startswith(f"{folder.validity}:")]
+        uids = [int(mail.id.partition(":")[2]) for mail in handled if mail.id.startswith(f"{folder.validity}:")]
         if not uids:
             return
         if self._settings.move_to is not None:

@@ -176,6 +176,10 @@ class Cloud:
         """A message arrives in the Inbox: a bounce, a reply; returns its id."""
         return str(self.order("deliver", mailbox=mailbox, mime=mime.decode("latin-1")))
 
+    def mail_folder(self, mailbox: str, name: str) -> None:
+        """A folder that a person made beside the Inbox."""
+        self.order("mail_folder", mailbox=mailbox, name=name)
+
     def fate(self, recipient: str, status: str) -> None:
         """What the trace says, once settled, of messages to an address; otherwise delivered."""
         self.order("fate", recipient=recipient, status=status)

@@ -135,6 +135,9 @@ class Control:
         now = self.service.clock.now()
         return found.add(Item(made, "inbox", created=now, sent=now, read=False)).id
 
+    def on_mail_folder(self, mailbox: str, name: str) -> None:
+        self._box(mailbox).folders[name] = name
+
     def on_trace(self, row: dict[str, Any]) -> None:
         blank = {"id": sending.new_trace_id(), "subject": "", "size": 0, "at": self.service.clock.now()}
         self.service.traces.append(blank | row)

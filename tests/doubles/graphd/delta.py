@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.doubles.graphd import messages
@@ -87,6 +87,7 @@ def _begun(one: Round, mailbox: Mailbox) -> Round:
         last.pop(change.immutable, None)
         last[change.immutable] = change
     rest = [change for change in last.values() if change.kind != "deleted" or change.immutable in known]
+    rest = [replace(change, kind="created") if change.kind == "updated" and change.immutable not in known else change for change in rest]
     seen = changes[-1].number if changes else one.seen
     return Round(one.folder, one.select, one.clauses, one.kind, seen, tuple(rest))
 

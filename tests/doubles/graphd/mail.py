@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.doubles.graphd import messages
 from tests.doubles.graphd.call import Call, not_found
-from tests.doubles.graphd.mailbox import FOLDERS, GONE, PURGED, Item, Mailbox
+from tests.doubles.graphd.mailbox import GONE, PURGED, Item, Mailbox
 from tests.doubles.graphd.mime import (
     ParsedMessage,
     from_json,
@@ -85,6 +85,16 @@ def delete(call: Call) -> Answer:
     return Answer(204)
 
 
+def move(call: Call) -> Answer:
+    """POST …/messages/{id}/move: 201 with the message, under its new id unless that is immutable."""
+    mailbox = call.mailbox()
+    item, target = call.item(mailbox), mailbox.folder_name(call.body["destinationId"])
+    if target is None:
+        raise not_found()
+    mailbox.move(item, target)
+    return _applied(call, call.say(messages.resource(item, mailbox, call), 201))
+
+
 def permanent_delete(call: Call) -> Answer:
     mailbox = call.mailbox()
     mailbox.move(call.item(mailbox), PURGED)
@@ -102,19 +112,33 @@ def list_folder(call: Call) -> Answer:
 
 def get_folder(call: Call) -> Answer:
     mailbox = call.mailbox()
-    name = folder(call, mailbox)
+    value = _folder(mailbox, folder(call, mailbox))
+    select = call.selection("mailFolder")
+    return call.say({name: value[name] for name in select or value})
+
+
+def list_folders(call: Call) -> Answer:
+    """GET …/mailFolders: the folders of the root, by displayName where the filter names one."""
+    mailbox, select = call.mailbox(), call.selection("mailFolder")
+    clauses = call.clauses("ErrorInvalidUrlQueryFilter")
+    if any((clause.field, clause.operator, clause.kind) != ("displayName", "eq", "text") for clause in clauses):
+        raise Refusal(400, "ErrorInvalidUrlQueryFilter", "The double filters folders by displayName eq only.")
+    found = [one for one in (_folder(mailbox, name) for name in mailbox.folders) if all(clause.holds(one) for clause in clauses)]
+    shown = [{name: one[name] for name in ("id", *(select or one))} for one in found]
+    return call.say({**call.context(f"users('{mailbox.owner}')/mailFolders"), "value": shown})
+
+
+def _folder(mailbox: Mailbox, name: str) -> dict[str, Any]:
     items = mailbox.folder(name)
-    value = {
+    return {
         "id": mailbox.folder_id(name),
-        "displayName": FOLDERS[name],
+        "displayName": mailbox.folders[name],
         "parentFolderId": mailbox.folder_id("msgfolderroot"),
         "childFolderCount": 0,
         "totalItemCount": len(items),
         "unreadItemCount": sum(not item.read for item in items),
         "isHidden": False,
     }
-    select = call.selection("mailFolder")
-    return call.say({name: value[name] for name in select or value})
 
 
 def folder(call: Call, mailbox: Mailbox) -> str:
@@ -168,8 +192,10 @@ OPERATIONS: dict[str, Callable[[Call], Answer]] = {
     "message.getContent": get_content,
     "message.update": update,
     "message.delete": delete,
+    "message.move": move,
     "message.permanentDelete": permanent_delete,
     "user.listMessages": list_all,
     "mailFolder.listMessages": list_folder,
     "mailFolder.get": get_folder,
+    "user.listMailFolders": list_folders,
 }

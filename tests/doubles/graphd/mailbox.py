@@ -15,7 +15,6 @@ FOLDERS = {"inbox": "Inbox", "drafts": "Drafts", "sentitems": "Sent Items", "del
 GONE = "recoverableitemsdeletions"
 PURGED = "recoverableitemspurges"
 NOWHERE = "nowhere"  # a message that was sent and not kept
-SEEN = frozenset(FOLDERS)
 
 
 def new_id(kind: str) -> str:
@@ -61,6 +60,7 @@ class Mailbox:
     owner: str  # the user's id
     name: str = ""
     send_as: tuple[str, ...] = ()
+    folders: dict[str, str] = field(default_factory=lambda: dict(FOLDERS))  # display names; of one that a person made, the name is both
     items: list[Item] = field(default_factory=list)
     changes: dict[str, list[Change]] = field(default_factory=dict)
     _ids: dict[str, Item] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Mailbox:
 
     def folder_name(self, given: str) -> str | None:
         """The well-known name behind a name or an id."""
-        for name in FOLDERS:
+        for name in self.folders:
             if given.lower() == name or given == self.folder_id(name):
                 return name
         return None
@@ -83,7 +83,7 @@ class Mailbox:
         return [item for item in self.items if item.folder == name]
 
     def visible(self, *, hide_under_way: bool) -> list[Item]:
-        return [item for item in self.items if item.folder in SEEN and not (hide_under_way and item.leaves is not None)]
+        return [item for item in self.items if item.folder in self.folders and not (hide_under_way and item.leaves is not None)]
 
     def with_message_id(self, message_id: str) -> list[Item]:
         return self._by_message_id.get(message_id.casefold(), [])
@@ -91,7 +91,7 @@ class Mailbox:
     def find(self, given: str) -> Item | None:
         """By either form of id; ids are exact in their case."""
         item = self._ids.get(given)
-        return item if item is not None and item.folder in SEEN else None
+        return item if item is not None and item.folder in self.folders else None
 
     def add(self, item: Item) -> Item:
         self.items.append(item)
@@ -122,7 +122,7 @@ class Mailbox:
             item.immutable = new_id("AAkALg")
             self._ids[item.immutable] = item
         item.folder = folder
-        if folder in SEEN:
+        if folder in self.folders:
             self._note(folder, "created", item)
         elif folder == NOWHERE:
             self.items.remove(item)
@@ -138,7 +138,7 @@ class Mailbox:
         for item in due:
             self._under_way.remove(item)
             item.draft, item.sent, item.leaves, item.modified = False, item.leaves, None, now
-            if item.folder in SEEN:  # deleted while it was under way: the message left all the same
+            if item.folder in self.folders:  # deleted while it was under way: the message left all the same
                 self.move(item, "sentitems" if item.keep else NOWHERE, new_immutable=not same_id, same_id=same_id)
 
     def _note(self, folder: str, kind: str, item: Item) -> None:

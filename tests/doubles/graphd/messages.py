@@ -9,7 +9,7 @@ from typing import Any
 from tests.doubles.graphd import odata
 from tests.doubles.graphd.call import Call
 from tests.doubles.graphd.clock import stamp
-from tests.doubles.graphd.mailbox import SEEN, Item, Mailbox
+from tests.doubles.graphd.mailbox import Item, Mailbox
 from tests.doubles.graphd.mime import Named, body_of
 from tests.doubles.graphd.refusals import Refusal
 from tests.doubles.graphd.wire import Answer
@@ -151,11 +151,11 @@ def _matching(call: Call, mailbox: Mailbox, folder: str | None, clauses: Iterabl
     clauses = list(clauses)
     by_id = [clause.value for clause in clauses if clause.field == "internetMessageId" and clause.operator == "eq"]
     items = mailbox.with_message_id(str(by_id[0])) if by_id else mailbox.visible(hide_under_way=hidden)
-    return [item for item in items if _shows(item, folder, hidden=hidden) and _all_hold(clauses, item, mailbox)]
+    return [item for item in items if _shows(item, mailbox, folder, hidden=hidden) and _all_hold(clauses, item, mailbox)]
 
 
-def _shows(item: Item, folder: str | None, *, hidden: bool) -> bool:
-    return item.folder in SEEN and folder in {None, item.folder} and not (hidden and item.leaves is not None)
+def _shows(item: Item, mailbox: Mailbox, folder: str | None, *, hidden: bool) -> bool:
+    return item.folder in mailbox.folders and folder in {None, item.folder} and not (hidden and item.leaves is not None)
 
 
 def _all_hold(clauses: list[odata.Clause], item: Item, mailbox: Mailbox) -> bool:

@@ -18,8 +18,9 @@ from distributor.adapters.transports.graph.cleanup import SentItemsCleaner
 from distributor.adapters.transports.graph.mailbox import DraftSender
 from distributor.clients.app_registration import AppRegistration, Tell, registration
 from distributor.clients.entra import check
-from distributor.clients.graph import IN_FLIGHT, ROOT, GraphClient, SentItems, graph
+from distributor.clients.graph import IN_FLIGHT, ROOT, GraphClient, graph
 from distributor.clients.http import MAX_WAIT
+from distributor.clients.sent_items import SentItems
 from distributor.clients.throttle import Sleep
 from distributor.errors import InvalidInput
 from distributor.microsoft.permissions import RequiredPermission

@@ -7,16 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from distributor.adapters.transports.graph.responses import Response
-from distributor.clients.graph import (
-    IMMUTABLE,
-    GraphClient,
-    HttpResponse,
-    MailboxMessage,
-    NoResponse,
-    find,
-    get_message,
-    path_segment,
-)
+from distributor.clients.graph import IMMUTABLE, GraphClient, HttpResponse, NoResponse, path_segment
+from distributor.clients.sent_items import MailboxMessage, find, get_message
 from distributor.errors import Error
 from distributor.model.delivery import DraftRef, OutboundMessage
 

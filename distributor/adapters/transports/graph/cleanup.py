@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 
 from distributor.adapters.transports.graph.api import GraphMailboxApi
 from distributor.adapters.transports.graph.responses import RequestStep, Response, describe
-from distributor.clients.graph import IN_FLIGHT, HttpResponse, MailboxMessage
+from distributor.clients.graph import IN_FLIGHT, HttpResponse
 from distributor.clients.http import BUSY, MAX_WAIT
+from distributor.clients.sent_items import MailboxMessage
 from distributor.clients.throttle import RetryPolicy, Sleep
 from distributor.errors import Error
 from distributor.model.delivery import CleanupEvent, CleanupItem, CleanupStore, DraftRef

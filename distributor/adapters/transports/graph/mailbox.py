@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from distributor.adapters.transports.graph.api import GraphMailboxApi
 from distributor.adapters.transports.graph.responses import RequestStep, Response, classify_response
-from distributor.clients.graph import HttpResponse, MailboxMessage, NoResponse
+from distributor.clients.graph import HttpResponse, NoResponse
+from distributor.clients.sent_items import MailboxMessage
 from distributor.errors import Error
 from distributor.model.delivery import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.ports import CommitIntent

@@ -219,7 +219,7 @@ def mail(message: OutboundMessage, offers: Offers) -> tuple[bytes, ...] | Reject
     if offers("8bitmime") and not message.message.isascii():
         words.append(b"BODY=8BITMIME")
     if offers("dsn"):
-        words += [b"RET=HDRS", b"ENVID=" + xtext(message.delivery).encode()]
+        words += [b"RET=HDRS", b"ENVID=" + xtext(f"{message.delivery}.{message.attempt}").encode()]
     return tuple(words)
 
 

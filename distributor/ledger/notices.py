@@ -1,0 +1,77 @@
+"""Received mails about deliveries: the deliveries that they are about, and what they tell, once for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, select
+
+from distributor.ledger import transitions
+from distributor.ledger.queries import DELIVERIES, to_delivery
+from distributor.ledger.tables import delivery, event, person
+from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
+from distributor.model.delivery import Delivery
+from distributor.model.mailboxes import NOTED, DeliveryNotice, FurtherMessage, NoticeOutcome, RecordedNotice
+from distributor.model.reminders import REMINDED
+from distributor.model.states import OBSERVED, State, allowed
+
+MOST = 50  # Message-IDs of one mail
+_OF_MAIL = frozenset({"attempt", "mail_sha256"})  # evidence in which two mails that say the same differ
+_WITH_IDS: Select[Any] = DELIVERIES.where(delivery.c.message_id.in_(bindparam("ids", expanding=True))).order_by(delivery.c.id)
+_MESSAGES = (
+    select(event.c.delivery, event.c.event, event.c.evidence)
+    .join(delivery, delivery.c.id == event.c.delivery)
+    .join(person, person.c.id == delivery.c.person)
+    .where(person.c.key == bindparam("address"))
+    .where(event.c.event.in_((State.QUEUED.value, State.TRANSMITTING.value, REMINDED, "revealed")))
+    .order_by(event.c.seq)
+)
+_TOLD = select(event.c.evidence).where(
+    event.c.delivery == bindparam("id"),
+    event.c.event.in_((NOTED, State.BOUNCED.value, State.DELIVERED.value, State.INSTALLED.value)),
+)
+
+
+def with_message_ids(connection: Connection, message_ids: Collection[str]) -> list[Delivery]:
+    """Deliveries by Message-ID, oldest first."""
+    ids = list(message_ids)[:MOST]
+    return [to_delivery(row) for row in connection.execute(_WITH_IDS, {"ids": ids})] if ids else []
+
+
+def further_messages(connection: Connection, address: str, message_ids: Collection[str]) -> list[FurtherMessage]:
+    """Reminders, password messages and earlier Message-IDs of a person's deliveries; only that person's events are read."""
+    wanted = frozenset(message_ids)
+    rows = connection.execute(_MESSAGES, {"address": address}) if wanted else ()
+    return [FurtherMessage(id_, name) for id_, name, evidence in rows if json.loads(evidence).get("message_id") in wanted]
+
+
+def record(tx: WriteTransaction, notice: DeliveryNotice) -> RecordedNotice:
+    """Move a delivery, or note what was told. Raises RequestDenied for an unknown delivery."""
+    row = transitions.row(tx, notice.delivery)
+    before = State(row["state"])
+    evidence = {key: sanitize(value) if isinstance(value, str) else value for key, value in notice.evidence.items()}
+    if _is_known(tx, notice.delivery, evidence):
+        return RecordedNotice(NoticeOutcome.KNOWN, before)
+    if notice.state is not None and before is State.TRANSMITTING:
+        return RecordedNotice(NoticeOutcome.TOO_EARLY, before)
+    said = sanitize(notice.said)
+    personal = {"said": said, **{key: sanitize(str(value)) for key, value in notice.personal.items()}}
+    evidence = {"attempt": row["attempt"], **evidence}
+    if notice.state is None or before not in OBSERVED or not allowed(before, notice.state):
+        tx.append([NewEvent(notice.delivery, NOTED, evidence=evidence, personal=personal)])
+        return RecordedNotice(NoticeOutcome.NOTED, before)
+    columns = {"owner": None, "lease_until": None, "not_before": None, "said": said}
+    transitions.apply_transitions(tx, [transitions.Transition(row, notice.state, columns, evidence, personal)])
+    return RecordedNotice(NoticeOutcome.MOVED, before)
+
+
+def _is_known(tx: WriteTransaction, delivery_id: str, evidence: Mapping[str, object]) -> bool:
+    """Whether an event has this mail, or another one that says the same, such as a copy in a second mailbox."""
+    told = [json.loads(text) for text in tx.connection.execute(_TOLD, {"id": delivery_id}).scalars()]
+    return any(one.get("mail_sha256") == evidence["mail_sha256"] or _content(one) == _content(evidence) for one in told)
+
+
+def _content(evidence: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in evidence.items() if key not in _OF_MAIL}
