@@ -41,7 +41,9 @@ def bounce_in_text(mail: Mail) -> DeliveryReport | None:
     except Exception:  # noqa: BLE001  its patterns are not made for hostile mails
         return None
     text = "\n".join(text.replace("\r\n", "\n") for _, text in shown)
-    failed, delayed = _keys(permanent), _keys(temporary)
+    returned = returned_ids(children(mail.message)) or _returned_in(text)
+    ids = {found[1:-1].lower() for found in returned}  # a pattern for <address> fits them too
+    failed, delayed = _keys(permanent) - ids, _keys(temporary) - ids
     words = _words_of_server(text)
     recipients = [
         RecipientReport(address, action, enhanced_status(words), words)
@@ -50,7 +52,6 @@ def bounce_in_text(mail: Mail) -> DeliveryReport | None:
     ]
     if not recipients:
         return None
-    returned = returned_ids(children(mail.message)) or _returned_in(text)
     return DeliveryReport(reference(mail, returned), tuple(recipients), "", machine_readable=False)
 
 

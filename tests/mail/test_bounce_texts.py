@@ -14,6 +14,7 @@ from tests.mail.test_reports import of_file
 
 RULES = NoticeRules(frozenset({"certificates@example.org"}), frozenset())
 WORDS = of_file("qmail-in-words").partition(b"\r\n\r\n")[2]
+QUOTED = b"> The following address failed:\r\n> <bob@example.net>\r\n>\r\n> Message-ID: <d-1@example.org>\r\n"  # found without the marks
 
 
 def mail(*head: str, body: bytes = WORDS) -> bytes:
@@ -65,10 +66,10 @@ def test_what_a_mail_system_writes_is_read(head: list[str]) -> None:
         ([FROM_PERSON, "Subject: Undeliverable", "Auto-Submitted: auto-replied"], WORDS, AutomaticReply("Auto-Submitted")),
         ([FROM_PERSON, "Return-Path: <>", "Auto-Submitted: auto-replied"], WORDS, AutomaticReply("Return-Path")),
         ([FROM_PERSON, "Return-Path: <>", "X-Auto-Response-Suppress: All"], WORDS, AutomaticReply("Return-Path")),
-        ([FROM_PERSON, "Return-Path: <>"], b"> " + WORDS.replace(b"\n", b"\n> "), AutomaticReply("Return-Path")),
+        ([FROM_PERSON, "Return-Path: <>"], QUOTED, AutomaticReply("Return-Path")),
         (
             ["From: postmaster@example.net", "X-Auto-Response-Suppress: All"],
-            b"I am away\r\n> " + WORDS.replace(b"\n", b"\n> "),
+            b"I am away\r\n" + QUOTED,
             AutomaticReply("x-auto-response-suppress"),
         ),
         ([FROM_SYSTEM], b"All systems work again.\r\n", Unknown("asks for nothing that is known")),
@@ -76,6 +77,13 @@ def test_what_a_mail_system_writes_is_read(head: list[str]) -> None:
 )
 def test_a_person_or_an_absence_note_that_quotes_a_bounce_is_none(head: list[str], body: bytes, notice: Unknown | AutomaticReply) -> None:
     assert parse(mail(*head, body=body), RULES) == notice
+
+
+def test_the_same_words_without_quotation_marks_are_one() -> None:
+    """As the tests above would pass if no pattern fitted."""
+    found = parse(mail(FROM_PERSON, "Return-Path: <>", body=QUOTED.replace(b"> ", b"")), RULES)
+    assert isinstance(found, DeliveryReport)
+    assert [each.address for each in found.recipients] == ["bob@example.net"]  # and not the Message-ID
 
 
 def test_a_bounce_that_is_attached_is_none() -> None:
