@@ -40,7 +40,7 @@ class RecipientReport:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReport:
-    """A report about the delivery of a message (RFC 3464, or text that means the same)."""
+    """A report on the delivery of a message (RFC 3464, or text that means the same)."""
 
     about: Reference
     recipients: tuple[RecipientReport, ...]
