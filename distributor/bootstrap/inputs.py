@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CHILD_MEMORY = 2**30  # bytes of address space of a child process
 EARLY = 2  # children that are started before there is a job
+GROUP = 8  # files that cross to a child together; more is hardly faster, and the contents of all that are on their way are in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ def parsing_pool(settings: config.Settings) -> Iterator[WorkerPool[SourceMateria
     from distributor.workers.pool import Workers
 
     call = partial(parse_material, limits=settings.limits)
-    with Workers(call, cores(), settings.limits.open_seconds, CHILD_MEMORY, early=EARLY) as pool:
+    with Workers(call, cores(), settings.limits.open_seconds, CHILD_MEMORY, early=EARLY, group=GROUP) as pool:
         yield pool
 
 

@@ -138,6 +138,8 @@ def to_definite_length(data: bytes) -> bytes:
     Raises ValueError for a broken structure of indefinite length. A broken one of definite length comes back as it is, since `read` may
     never look at the broken part.
     """
+    if _is_definite(data):
+        return data
     try:
         value = _Definite(data).whole()
     except ValueError:
@@ -145,6 +147,32 @@ def to_definite_length(data: bytes) -> bytes:
             raise
         return data
     return data if value is None else value
+
+
+def _is_definite(data: bytes) -> bool:
+    """Whether `to_definite_length` would change nothing; False where only `_Definite` can tell. Reads each tag and length once.
+
+    Where one value ends is not compared with where the one around it does: whatever breaks that rule stays as it is.
+    """
+    sequence_ends: set[int] = set()
+    at, size = 0, len(data)
+    for _ in range(MOST_VALUES):
+        if at + 2 > size:
+            return at == size
+        tag, first, begin = data[at], data[at + 1], at + 2
+        length, shortest = first, True
+        if first >= _LONG:
+            begin += first - _LONG
+            length = int.from_bytes(data[at + 2 : begin])
+            shortest = first != _LONG and begin - at - 1 == _length_octets(length)
+        # Content after a sequence may be encrypted content in pieces; see `_Definite.value`.
+        pieces = tag == _OCTETS_IN_PIECES or (tag == EXPLICIT_0 and at in sequence_ends and data[begin : begin + 1] == bytes((OCTETS,)))
+        if not shortest or pieces or tag & _SEVERAL_OCTETS == _SEVERAL_OCTETS:
+            return False
+        if tag == SEQUENCE:
+            sequence_ends.add(begin + length)
+        at = begin if tag & CONSTRUCTED else begin + length
+    return False
 
 
 class _Definite:

@@ -78,7 +78,9 @@ def check_package(content: PackageContent, certificate_sha256: str, person: Addr
     der = content.der or content.leaf.public_bytes(Encoding.DER)
     if sha256(der).hexdigest() != certificate_sha256:
         return ParseProblem(CheckId.NO_CERTIFICATE, "the certificate is not the one that was planned", _WITHDRAW)
-    cert = Certificate(der, content.leaf, is_copy=content.der is not None)
+    cert = load(der)
+    if isinstance(cert, ParseProblem):
+        return cert
     if isinstance(cert.info, ParseProblem):
         return cert.info
     for issue in check_certificate(cert.info, person, now):
@@ -165,7 +167,7 @@ def _certificate(der: bytes) -> Certificate:
 
 def only_use(leaf: x509.Certificate) -> str:
     """Its only purpose, "signing" or "encryption"; empty where it is for both."""
-    usages = Certificate(leaf.public_bytes(Encoding.DER), leaf).usages
+    usages = _certificate(leaf.public_bytes(Encoding.DER)).usages
     return _USES[usages[0]] if len(usages) == 1 else ""
 
 

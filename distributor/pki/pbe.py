@@ -100,16 +100,7 @@ class Scheme(NamedTuple):
     @classmethod
     def of(cls, algorithm: Value) -> Scheme:
         """From an AlgorithmIdentifier."""
-        name, parameters = _algorithm(algorithm)
-        if name == _PBES2:
-            kdf, cipher = parameters.sequence(2)[:2]
-            derivation = _derivation(kdf)
-            cipher_name, iv = _algorithm(cipher)
-            return cls(name, derivation.salt, derivation.rounds, derivation, cipher_name, iv.content)
-        if not name.startswith(_PBES1):
-            raise Unreadable(f"it uses an encryption that is not known here ({name})")
-        salt, count = parameters.sequence(2)[:2]
-        return cls(name, salt.octets(), _positive(count.number()))
+        return _scheme(algorithm.whole)
 
     @property
     def seconds(self) -> float:
@@ -122,6 +113,20 @@ class Scheme(NamedTuple):
     def is_modern(self) -> bool:
         """Whether it is PBES2."""
         return self.derivation is not None
+
+
+@lru_cache(16)  # the estimate, the check and the decryption of a part ask for its scheme
+def _scheme(whole: bytes) -> Scheme:
+    name, parameters = _algorithm(asn1.read(whole))
+    if name == _PBES2:
+        kdf, cipher = parameters.sequence(2)[:2]
+        derivation = _derivation(kdf)
+        cipher_name, iv = _algorithm(cipher)
+        return Scheme(name, derivation.salt, derivation.rounds, derivation, cipher_name, iv.content)
+    if not name.startswith(_PBES1):
+        raise Unreadable(f"it uses an encryption that is not known here ({name})")
+    salt, count = parameters.sequence(2)[:2]
+    return Scheme(name, salt.octets(), _positive(count.number()))
 
 
 def decrypt(scheme: Scheme, word: EncodedPassword, content: bytes) -> bytes | None:

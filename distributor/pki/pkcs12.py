@@ -68,8 +68,9 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, expect
     if mac is None:
         return _refuse(CheckId.NO_MAC, "it has no integrity check (MAC), so anybody could have changed it", CONVERT)
     safes = [_safe(value) for value in asn1.read(to_definite_length(content)).sequence(0)]
+    visible = list(_schemes(safes))
     if expected_sha256 is None:
-        if costly := pbe.too_costly([mac, *_schemes(safes)], limits):
+        if costly := pbe.too_costly([mac, *visible], limits):
             return ParsedIdentities(problems=(costly,))
     elif len(passwords) == 1 and passwords[0]:
         try:
@@ -77,7 +78,7 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, expect
         except (WrongPassword, ValueError):
             pass  # it may be spelled in another way
     budget = TimeBudget(limits.open_seconds if expected_sha256 is None else inf)
-    found = _right(mac, content, passwords, limits.open_seconds - sum(scheme.seconds for scheme in _schemes(safes)), budget)
+    found = _right(mac, content, passwords, limits.open_seconds - sum(scheme.seconds for scheme in visible), budget)
     if isinstance(found, ParsedIdentities):
         return found
     try:

@@ -6,6 +6,7 @@ The algorithm identifier decides: a key marked for RSASSA-PSS is an RSA key like
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 
 from distributor.pki import asn1
@@ -48,6 +49,7 @@ def public_key_info(certificate: bytes) -> bytes:
     return tbs_fields(certificate)[5].wanted(asn1.SEQUENCE).whole
 
 
+@lru_cache(64)  # the names and the key of a certificate are asked for one by one
 def tbs_fields(certificate: bytes) -> list[Value]:
     """What its issuer signed, without the version: serial, signature, issuer, validity, subject, key. Raises ValueError."""
     fields = asn1.read(certificate).sequence(3)[0].sequence(6)
@@ -89,6 +91,7 @@ def is_installed(name: str) -> bool:
     return _INSTALLED.fullmatch(name) is not None
 
 
+@lru_cache(512)  # the steps of a batch of a plan ask again
 def sha256_of(certificate: bytes) -> str | None:
     """The SHA-256 of a certificate's public key, lower-case hex; None where the bytes are no certificate.
 

@@ -14,6 +14,7 @@ import pickle
 import signal
 import struct
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from typing import IO, Any
@@ -24,6 +25,7 @@ from distributor.model.secret import Secret
 
 _HEAD = struct.Struct(">I")
 _GRACE = 2  # seconds
+SLICE = 0.2  # seconds after which no further job of a group is begun: the parent spreads the rest over all children
 
 
 class _Pickler(pickle.Pickler):
@@ -110,8 +112,16 @@ def _answer(call: Callable[[Any], object], frame: bytes) -> bytes:
 
 
 def _results(call: Callable[[Any], object], jobs: list[Any]) -> list[Any]:
-    many = getattr(call, "many", None)
-    return [call(job) for job in jobs] if many is None else many(jobs)
+    """A result for each job, or for the first ones of a group that takes long."""
+    if (many := getattr(call, "many", None)) is not None:
+        return list(many(jobs))
+    done: list[Any] = []
+    began = time.monotonic()
+    for job in jobs:
+        if done and time.monotonic() - began > SLICE:
+            break
+        done.append(call(job))
+    return done
 
 
 def _tell(answers: IO[bytes], frame: bytes) -> None:

@@ -50,8 +50,8 @@ class CallFactory:
 class Workers(Generic[Job, Result]):
     """`count` children that run `call(job)` within `seconds` and `memory` (bytes of address space). Not thread-safe.
 
-    They are started when there are jobs, `early` of them at once. Jobs cross `group` at a time, within `seconds` together; a call with
-    a method `many` gets them as a list and returns the list of results.
+    They are started when there are jobs, `early` of them at once. Jobs cross `group` at a time, within `seconds` together, and those
+    that a child did not begin soon are done one by one; a call with a method `many` gets them as a list and returns the list of results.
     """
 
     def __init__(  # noqa: PLR0913  limits and sizes
@@ -69,7 +69,7 @@ class Workers(Generic[Job, Result]):
         self._early = min(early, count)
         self._seconds = seconds
         self._group = group
-        self._again: deque[_Task] = deque()  # jobs of a lost group, each by itself now
+        self._again: deque[_Task] = deque()  # jobs of a group that was lost or takes long, each by itself now
         self._children: list[_Child] = []
         self._selector = selectors.DefaultSelector()
 
@@ -182,7 +182,7 @@ class _Task:
 
     def __init__(self, jobs: list[Any]) -> None:
         self.jobs = jobs
-        self.singles: list[_Task] = []  # its jobs, each by itself, where it was lost
+        self.singles: list[_Task] = []  # its jobs that have no result, each by itself
         self._results: list[Any] = []
 
     @property
@@ -190,17 +190,16 @@ class _Task:
         return bool(self._results or self.singles)
 
     def finish(self, answer: object) -> list[_Task]:
-        """Take a list of results, or the failure of the group; returns what must be done again."""
+        """Take the results, perhaps of the first jobs only, or the failure of the group; returns what is still to be done."""
         if isinstance(answer, list):
             self._results = answer
         elif len(self.jobs) == 1:
             self._results = [answer]
-        else:
-            self.singles = [_Task([job]) for job in self.jobs]
+        self.singles = [_Task([job]) for job in self.jobs[len(self._results) :]]
         return self.singles
 
     def answers(self) -> Iterator[tuple[Any, Any]]:
-        """Each job with its result; none of a lost group. An `Error` is raised."""
+        """Each job that has a result with it. An `Error` is raised."""
         for job, result in zip(self.jobs, self._results, strict=not self.singles):
             if isinstance(result, Error):
                 raise result

@@ -383,8 +383,8 @@ class KeyOwners:
             if len(shown) > 1:
                 self._refused.setdefault(key, next(iter(shown.values())))
         good = [candidate for candidate in batch if _key(candidate.draft) not in self._refused]
-        issues = [self._issue(candidate, people[_key(candidate.draft)]) for candidate in batch if candidate not in good]
-        return good, issues
+        bad = [candidate for candidate in batch if _key(candidate.draft) in self._refused]
+        return good, [self._issue(candidate, people[_key(candidate.draft)]) for candidate in bad]
 
     def _issue(self, candidate: Candidate, people: dict[str, str]) -> Issue:
         address = candidate.draft.person.address

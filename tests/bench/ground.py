@@ -78,6 +78,14 @@ class Run:
     answer: dict[str, object]
 
 
+@dataclass
+class Pace:
+    """People a second, and the CPU seconds for each."""
+
+    rate: float
+    cpu: float
+
+
 def distributor(*arguments: str, config: Path | None = None) -> Run:
     """Run the program as a person does."""
     where = ["--config", str(config)] if config else []

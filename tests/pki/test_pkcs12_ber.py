@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from distributor.model.issues import CheckId
 from distributor.pki import asn1
-from distributor.pki.asn1 import DEEPEST, MOST_VALUES, OCTETS, SEQUENCE, to_definite_length, wrap
+from distributor.pki.asn1 import DEEPEST, EXPLICIT_0, MOST_VALUES, OCTETS, OID, SEQUENCE, _Definite, _is_definite, to_definite_length, wrap
 from distributor.pki.pbe import EncodedPassword
 from tests.authority import Authority, Identity
 from tests.pfx import PASSWORD, opened, refused
@@ -68,10 +69,39 @@ def test_what_is_der_stays_octet_by_octet(content: bytes) -> None:
     assert to_definite_length(b"\x30\x84" + len(whole).to_bytes(4) + whole) == wrap(SEQUENCE, whole)
 
 
+def _values() -> st.SearchStrategy[bytes]:
+    """Values in BER: definite lengths, long ones and indefinite ones, strings in pieces, and what only looks like it."""
+    leaf = st.builds(wrap, st.sampled_from([0x02, OCTETS, OID, 0x80, 0x1F]), st.binary(max_size=3) | st.just(b"x" * 128))
+
+    def around(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+        tag, contents = st.sampled_from([SEQUENCE, 0x24, 0x31, EXPLICIT_0]), st.lists(inner, max_size=4).map(b"".join)
+        long = st.builds(lambda tag, content: bytes((tag, 0x82)) + len(content).to_bytes(2) + content, tag, contents)
+        indefinite = st.builds(lambda tag, content: bytes((tag, 0x80)) + content + b"\0\0", tag, contents)
+        encrypted = st.builds(lambda name, how, data: wrap(SEQUENCE, wrap(OID, name), how, wrap(EXPLICIT_0, data)), inner, inner, inner)
+        return st.builds(wrap, tag, contents) | long | indefinite | encrypted
+
+    return st.recursive(leaf, around, max_leaves=12)
+
+
+@settings(max_examples=400, deadline=None)
+@given(_values() | st.binary(max_size=40))
+def test_what_is_left_as_it_is_without_being_rewritten_would_not_change(data: bytes) -> None:
+    if _is_definite(data):
+        with suppress(ValueError):  # broken ones stay as they are
+            assert _Definite(data).whole() is None
+
+
+def test_encrypted_content_in_pieces_is_joined_where_all_lengths_are_definite() -> None:
+    kind, algorithm = wrap(OID, b"\x2a"), wrap(SEQUENCE, wrap(OID, b"\x2b"))
+    pieces = wrap(EXPLICIT_0, wrap(OCTETS, b"one"), wrap(OCTETS, b"two"))
+    assert to_definite_length(wrap(SEQUENCE, kind, algorithm, pieces)) == wrap(SEQUENCE, kind, algorithm, wrap(0x80, b"onetwo"))
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"\x30\x80" * 2**19,
+        b"\x05\0" * 2**19,
         b"\x24\x80" * 2**19,
         b"\x30\x80" + b"\x30\0" * 2**19 + b"\0\0",
         wrap(SEQUENCE, b"\x30\x80\0\0" * 2**18),
@@ -79,7 +109,7 @@ def test_what_is_der_stays_octet_by_octet(content: bytes) -> None:
         b"\x30" + b"\x84\0\x10\0\0" * 2**17,
         b"\x3f" + b"\xff" * 2**20,
     ],
-    ids=["levels", "pieces in pieces", "values", "values in a definite one", "deep and many", "lengths", "a tag"],
+    ids=["levels", "values side by side", "pieces in pieces", "values", "values in a definite one", "deep and many", "lengths", "a tag"],
 )
 def test_a_hostile_structure_ends_quickly(data: bytes) -> None:
     begun = time.process_time()

@@ -16,6 +16,7 @@ import pytest
 from distributor.errors import RequestDenied
 from distributor.model.issues import WorkerFailure
 from distributor.model.secret import Secret
+from distributor.workers.child import SLICE
 from distributor.workers.pool import IN_FLIGHT, READ_AHEAD, Workers
 
 MEMORY = 512 * 2**20
@@ -27,7 +28,7 @@ class Call:
 
     greeting: Secret = Secret("hello")  # noqa: RUF009  immutable
 
-    def __call__(self, job: object) -> object:  # noqa: C901  one line a deed
+    def __call__(self, job: object) -> object:  # noqa: C901, PLR0911  one line a deed
         match job:
             case "hang":
                 while True:
@@ -45,6 +46,9 @@ class Call:
             case "refuse":
                 raise RequestDenied("no", where="there", hint="ask again")
             case "pid":
+                return os.getpid()
+            case "slow":
+                time.sleep(1.5 * SLICE)
                 return os.getpid()
             case Secret():
                 return Secret(f"{self.greeting.reveal()} {job.reveal()}")
@@ -153,6 +157,19 @@ def test_a_pool_left_in_the_middle_of_a_lost_group_can_be_used_again() -> None:
     with Workers(Call(), 1, 20, MEMORY, group=4) as pool:
         assert next(iter(pool.map([1, "raise", "hang", "hang"]))) == (1, ("did", 1))
         assert list(pool.map([2, 3])) == [(2, ("did", 2)), (3, ("did", 3))]
+
+
+def test_a_group_that_takes_long_is_spread_over_the_children() -> None:
+    with Workers(Call(), 2, 20, MEMORY, group=8) as pool:
+        pids = [result for _, result in pool.map(["slow"] * 8)]
+    assert len(set(pids)) == 2
+    assert len(pids) == 8
+
+
+def test_the_rest_of_a_group_that_takes_long_keeps_its_place() -> None:
+    jobs = [1, "slow", 2, 3, "slow", 4, 5, 6, 7]
+    with Workers(Call(), 2, 20, MEMORY, group=4) as pool:
+        assert [(job, isinstance(result, int)) for job, result in pool.map(jobs)] == [(job, job == "slow") for job in jobs]
 
 
 @dataclass(frozen=True)
