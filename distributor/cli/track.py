@@ -98,9 +98,8 @@ class TrackingRound:
 
     @property
     def moved(self) -> list[StateChange]:
-        """All changes of states, bounced deliveries first."""
-        moved = [*self.found.moved, *self.mails.moved]
-        return sorted(moved, key=lambda one: (one.after is not State.BOUNCED, one.after, one.address))
+        """All changes of states, in the order of the ledger."""
+        return [*self.found.moved, *self.mails.moved]
 
     @property
     def errors(self) -> list[Error]:
@@ -181,7 +180,8 @@ def show(done: TrackingRound, *, as_json: bool) -> None:
     if as_json:
         print_json("track", _row(done))
         return
-    found, mails, revocations, moved = done.found, done.mails, done.revocations, done.moved
+    found, mails, revocations = done.found, done.mails, done.revocations
+    moved = sorted(done.moved, key=lambda one: (one.after is not State.BOUNCED, one.after, one.address))
     table(("address", "before", "now", "said"), ((m.address, m.before, m.after, m.reason) for m in moved))
     if found.read or found.moved:
         stderr_line(f"{counted(found.read, 'message')} found, {counted(len(found.moved), 'status', 'statuses')} changed")
