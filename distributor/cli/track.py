@@ -57,14 +57,15 @@ def track(
     if follow:
         return _follow(settings, Log(log, bootstrap.now))
     with bootstrap.open_for_writing(settings) as ledger:
-        done = _round(settings, ledger, _diagnostic_line, None if since is None else _moment(since, ledger.now()))
-        _show(done, as_json=as_json)
+        done = _round(settings, ledger, _diagnostic_line, None if since is None else parse_date(since, ledger.now()))
+        show(done, as_json=as_json)
         for error in done.errors:
             raise error
         return done.code
 
 
-def _moment(text: str, now: datetime) -> datetime:
+def parse_date(text: str, now: datetime) -> datetime:
+    """The moment of --since. Raises UsageError."""
     try:
         found = datetime.fromisoformat(text).replace(tzinfo=now.tzinfo)
     except ValueError:
@@ -78,7 +79,7 @@ def _moment(text: str, now: datetime) -> datetime:
 
 
 @dataclass
-class _Revocations:
+class Revocations:
     """Rows of deliveries whose certificate was revoked since or is good again, and issues where that could not be checked."""
 
     revoked: list[dict[str, object]] = field(default_factory=list)
@@ -87,19 +88,18 @@ class _Revocations:
 
 
 @dataclass(frozen=True, slots=True)
-class _Round:
+class TrackingRound:
     """What one round found. `unclear`: how many deliveries are still ambiguous."""
 
     found: TrackingReport
     mails: MailboxReport
-    revocations: _Revocations
+    revocations: Revocations
     unclear: int
 
     @property
     def moved(self) -> list[StateChange]:
-        """All changes of states, bounced deliveries first."""
-        moved = [*self.found.moved, *self.mails.moved]
-        return sorted(moved, key=lambda one: (one.after is not State.BOUNCED, one.after, one.address))
+        """All changes of states, in the order of the ledger."""
+        return [*self.found.moved, *self.mails.moved]
 
     @property
     def errors(self) -> list[Error]:
@@ -113,7 +113,7 @@ class _Round:
         return 1 if self.unclear or wrong or any(moved.after is State.BOUNCED for moved in self.moved) else 0
 
 
-def _round(settings: Settings, ledger: Ledger, tell: Callable[[Diagnostic], None], since: datetime | None = None) -> _Round:
+def _round(settings: Settings, ledger: Ledger, tell: Callable[[Diagnostic], None], since: datetime | None = None) -> TrackingRound:
     from distributor.bootstrap import delivery
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
@@ -132,7 +132,7 @@ def _round(settings: Settings, ledger: Ledger, tell: Callable[[Diagnostic], None
     found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
     mails = _read_mailboxes(settings, ledger, readers, since)
     clean_mailboxes(settings, ledger, tell)
-    return _Round(found, mails, _watched(settings, ledger), ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0))
+    return TrackingRound(found, mails, _watched(settings, ledger), ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0))
 
 
 def _read_mailboxes(settings: Settings, ledger: Ledger, readers: Sequence[MailboxReader], since: datetime | None) -> MailboxReport:
@@ -162,24 +162,26 @@ def clean_mailboxes(settings: Settings, ledger: Ledger, tell: Callable[[Diagnost
         tell(diagnostic)
 
 
-def _watched(settings: Settings, ledger: Ledger) -> _Revocations:
+def _watched(settings: Settings, ledger: Ledger) -> Revocations:
     """Check certificates of deliveries for revocation, where `[trust]` is configured."""
     if settings.trust is None:
-        return _Revocations()
+        return Revocations()
     from distributor.cli.trust import rows, watched
 
     done = watched(settings, ledger)
-    return _Revocations(rows(done.revoked), rows(done.reinstated), done.issues)
+    return Revocations(rows(done.revoked), rows(done.reinstated), done.issues)
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def _show(done: _Round, *, as_json: bool) -> None:
+def show(done: TrackingRound, *, as_json: bool) -> None:
+    """Print what a round found."""
     if as_json:
         print_json("track", _row(done))
         return
-    found, mails, revocations, moved = done.found, done.mails, done.revocations, done.moved
+    found, mails, revocations = done.found, done.mails, done.revocations
+    moved = sorted(done.moved, key=lambda one: (one.after is not State.BOUNCED, one.after, one.address))
     table(("address", "before", "now", "said"), ((m.address, m.before, m.after, m.reason) for m in moved))
     if found.read or found.moved:
         stderr_line(f"{counted(found.read, 'message')} found, {counted(len(found.moved), 'status', 'statuses')} changed")
@@ -195,7 +197,7 @@ def _show(done: _Round, *, as_json: bool) -> None:
     _show_next([one for one in moved if one.after is State.BOUNCED])
 
 
-def _row(done: _Round) -> dict[str, object]:
+def _row(done: TrackingRound) -> dict[str, object]:
     mails = done.mails
     moved = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.reason} for m in done.moved]
     requests = [{"id": request.id, "address": request.address, "state": request.state} for request in mails.asked]
@@ -289,7 +291,7 @@ def _wait(stop: StopFlag, notify: Notifier) -> None:
             return
 
 
-def _log_round(done: _Round, log: Log) -> None:
+def _log_round(done: TrackingRound, log: Log) -> None:
     """A line for each thing that a round found. Raises an error that no waiting mends."""
     for moved in done.moved:
         remedy = moved.remedy if moved.after is State.BOUNCED else ""

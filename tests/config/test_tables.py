@@ -53,6 +53,12 @@ def test_a_mailbox_stands_there_once(toml: Path) -> None:
     ]
 
 
+def test_a_tracker_of_kind_graph_reads_the_senders_mailbox_unless_it_names_one(toml: Path) -> None:
+    found = settings(toml, GRAPH + '[[trackers]]\nkind = "graph"\n[[trackers]]\nkind = "graph"\nmailbox = "two@example.org"\n')
+    assert [table.values["mailbox"] for table in found.trackers] == ["certificates@example.org", "two@example.org"]
+    assert "mailbox" not in settings(toml, GRAPH + '[[trackers]]\nkind = "trace"\n').trackers[0].values
+
+
 def test_trackers_and_rosters_take_the_transports_registration(toml: Path) -> None:
     found = settings(toml, GRAPH + '[[trackers]]\nkind = "trace"\n[[rosters]]\nkind = "graph"\ngroup = "7"\n')
     for table in (*found.trackers, *found.rosters):
