@@ -14,7 +14,9 @@ from distributor.model.delivery import DeliveryFilter, DeliveryRequest, LeaseHol
 from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
 from tests.identities import plain_facts
+from tests.ledger import known_schema
 
+known_schema.remember()
 SENDER = "certificates@example.org"
 
 
