@@ -9,6 +9,7 @@ run by a new interpreter. A fork ends without taking the loaded modules apart, w
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
 import importlib
 import io
@@ -209,6 +210,9 @@ def _prepared(place: str) -> socket.socket:
     for name in (*found, *LIBRARIES):
         if not name.endswith(".__main__") and ".migrations" not in name:  # these run when they are imported
             importlib.import_module(name)
+    schema: Any = importlib.import_module("distributor.ledger.schema_verification")
+    schema._fresh_file = functools.cache(schema._fresh_file)  # noqa: SLF001  `audit verify` makes it anew each time
+    schema._fresh_file()  # noqa: SLF001
     del sys.modules[FRESH]
     gc.collect()
     gc.freeze()
