@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,12 @@ from tests.authority import Authority  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.doubles.graphd import Cloud
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay: no garbage collection needs to look through them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,12 +1,15 @@
 """Runs `distributor` in forks of a process that has loaded its modules already: the same program, without half a second of imports.
 
 `Preloaded` starts the server; `command()` is what asks it, in place of `python -m distributor`. Each command
-is a process of its own with the caller's arguments, environment, folder, standard streams, umask and limits. What only a new
-interpreter can honour (a terminal, a closed stream, another PYTHON* or locale variable) is run by a new interpreter.
+is a process of its own with the caller's arguments, environment, folder, standard streams, umask and limits, and so is each worker
+process that a command starts. What only a new interpreter can honour (a terminal, a closed stream, another PYTHON* or locale variable) is
+run by a new interpreter. A fork ends without taking the loaded modules apart, which takes longer than most commands.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import gc
 import importlib
 import io
@@ -16,22 +19,46 @@ import pkgutil
 import resource
 import runpy
 import selectors
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from tests import run
+from tests.doubles import preloaded_client
 
 ROOT = Path(__file__).parents[2]
 CLIENT = Path(__file__).with_name("preloaded_client.py")
 READ_AT_START = (b"PYTHON", b"LC_", b"LANG", b"TZ", b"LD_", b"OPENSSL_", b"MALLOC_")  # what an interpreter or library reads only once
-LIBRARIES = ("httpx2", "jinja2.sandbox", "msal", "rich.progress", "rich.table", "sqlalchemy.dialects.sqlite", "uvloop")  # used in functions
+LIBRARIES = (  # used in functions
+    "alembic.command",
+    "attrs",
+    "cattrs.gen",
+    "cattrs.typealiases",
+    "encodings.utf_8_sig",
+    "httpx2",
+    "jinja2.sandbox",
+    "msal",
+    "pwd",
+    "rich.progress",
+    "rich.table",
+    "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.dialects.sqlite",
+    "typer._adapters",
+    "typer._click._textwrap",
+    "typer._click.decorators",
+    "uvloop",
+)
+COMMAND, WORKER = "distributor", "distributor.workers.child"
 FRESH = "distributor.ledger"  # each command loads it for itself: whether one has done so says what it did (cli/app.py)
 SIZE = struct.Struct("=Q")
 STARTS = 120.0  # seconds on a busy machine
@@ -73,38 +100,38 @@ class Server:
         self.selector.register(0, selectors.EVENT_READ)
         self.running: dict[int, tuple[int, socket.socket]] = {}  # pidfd: the child and who waits for it
 
-    def serve(self) -> None:
-        """Until standard input ends. Returns in each child, which is then to run the command."""
+    def serve(self) -> str:
+        """Until standard input ends. Returns in each child the module that it is to run."""
         while True:
             for key, _ in self.selector.select():
                 if key.fd == 0:
                     os._exit(0)
                 elif key.fd in self.running:
                     self._ended(key.fd)
-                elif self._accept():
-                    return
+                elif module := self._accept():
+                    return module
 
-    def _accept(self) -> bool:
-        """Whether this is the child now."""
+    def _accept(self) -> str:
+        """The module to run where this is the child now, else nothing."""
         caller, _ = self.listening.accept()
         wish = _Wish(caller)
-        if _read_at_start(wish.environment) != self.environment:
+        if wish.module == COMMAND and _read_at_start(wish.environment) != self.environment:
             wish.close()
             _say(caller, 0)
             caller.close()
-            return False
+            return ""
         child = os.fork()
         if child == 0:
             self._close()
             caller.close()
             wish.become()
-            return True
+            return wish.module
         wish.close()
         watched = os.pidfd_open(child)
         self.running[watched] = child, caller
         self.selector.register(watched, selectors.EVENT_READ)
         _say(caller, child)
-        return False
+        return ""
 
     def _ended(self, watched: int) -> None:
         self.selector.unregister(watched)
@@ -128,7 +155,8 @@ class _Wish:
     def __init__(self, caller: socket.socket) -> None:
         head, self.files, _, _ = socket.recv_fds(caller, SIZE.size, 4)
         with caller.makefile("rb") as reader:
-            self.arguments, self.environment, self.umask, self.limits = marshal.loads(reader.read(SIZE.unpack(head)[0]))  # noqa: S302  from our client
+            said = marshal.loads(reader.read(SIZE.unpack(head)[0]))  # noqa: S302  from our client
+        self.module, self.arguments, self.environment, self.umask, self.limits = said
 
     def become(self) -> None:
         """Take over from it."""
@@ -144,6 +172,8 @@ class _Wish:
         sys.stdin, sys.stdout, sys.stderr = (_stream(number) for number in (0, 1, 2))
         sys.argv = ["-m", *map(os.fsdecode, self.arguments)]
         sys.path[0] = os.getcwd()  # noqa: PTH109  as `python -m` has it
+        if self.module == WORKER:
+            os.setsid()
 
     def close(self) -> None:
         for file in self.files:
@@ -180,6 +210,9 @@ def _prepared(place: str) -> socket.socket:
     for name in (*found, *LIBRARIES):
         if not name.endswith(".__main__") and ".migrations" not in name:  # these run when they are imported
             importlib.import_module(name)
+    schema: Any = importlib.import_module("distributor.ledger.schema_verification")
+    schema._fresh_file = functools.cache(schema._fresh_file)  # noqa: SLF001  `audit verify` makes it anew each time
+    schema._fresh_file()  # noqa: SLF001
     del sys.modules[FRESH]
     gc.collect()
     gc.freeze()
@@ -190,6 +223,78 @@ def _prepared(place: str) -> socket.socket:
     return listening
 
 
+class Worker:
+    """A worker process in a fork of the server; has what `distributor.workers.pool` uses of `subprocess.Popen`."""
+
+    def __init__(self, place: str, environment: Mapping[str, str]) -> None:
+        source, given = os.pipe()
+        taken, answers = os.pipe()
+        self.stdin, self.stdout = os.fdopen(given, "wb", buffering=0), os.fdopen(taken, "rb", buffering=0)
+        self.returncode: int | None = None
+        nothing, here = os.open(os.devnull, os.O_RDWR), os.open(".", os.O_RDONLY)
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(place)
+        limits = [(kind, resource.getrlimit(kind)) for kind in preloaded_client.LIMITS]
+        umask = os.umask(0)
+        os.umask(umask)
+        asked = marshal.dumps((WORKER, [b"-m"], {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}, umask, limits))
+        socket.send_fds(self._server, [SIZE.pack(len(asked))], [source, answers, nothing, here])
+        self._server.sendall(asked)
+        for file in (source, answers, nothing, here):
+            os.close(file)
+        self.pid = preloaded_client.number_from(self._server)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status; a negative one is a signal's number."""
+        if self.returncode is None:
+            self._server.settimeout(timeout)
+            try:
+                self.returncode = os.waitstatus_to_exitcode(preloaded_client.number_from(self._server))
+            except TimeoutError:
+                raise subprocess.TimeoutExpired(WORKER, timeout or 0.0) from None
+            self._server.close()
+        return self.returncode
+
+    def kill(self) -> None:
+        """Kill it; no harm where it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def _fork_workers(place: str) -> None:
+    """Let the worker processes of this command be forks of the server too."""
+    pool: Any = importlib.import_module("distributor.workers.pool")
+
+    def start(argv: list[str], *, env: Mapping[str, str], **more: Any) -> Worker | subprocess.Popen[bytes]:  # noqa: ANN401  Popen's
+        if argv == [sys.executable, "-P", "-m", WORKER]:
+            return Worker(place, env)
+        return subprocess.Popen(argv, env=env, **more)
+
+    pool.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": start})
+
+
+def _run(module: str) -> None:
+    """Run a module as `python -m` does, and end."""
+    code = 0
+    try:
+        runpy._run_module_as_main(module)  # noqa: SLF001  what `python -m` calls
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        code = end.code or 0
+    threading._shutdown()  # noqa: SLF001  what an interpreter does at its end, as the two below
+    atexit._run_exitfuncs()  # noqa: SLF001
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (OSError, ValueError):
+        sys.exit(code)  # the interpreter says what this means
+    os._exit(code & 0xFF)
+
+
 if __name__ == "__main__":
-    Server(sys.argv[1]).serve()
-    runpy._run_module_as_main("distributor")  # noqa: SLF001  what `python -m` calls
+    socket_of_server = sys.argv[1]
+    wanted = Server(socket_of_server).serve()
+    if wanted == COMMAND:
+        _fork_workers(socket_of_server)
+    _run(wanted)

@@ -28,7 +28,7 @@ def main() -> int:
     caller = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     caller.connect(sys.argv[1])
     limits = [(kind, resource.getrlimit(kind)) for kind in LIMITS]
-    asked = marshal.dumps((list(map(os.fsencode, sys.argv[2:])), dict(os.environb), umask, limits))
+    asked = marshal.dumps(("distributor", list(map(os.fsencode, sys.argv[2:])), dict(os.environb), umask, limits))
     files = struct.pack("4i", 0, 1, 2, os.open(".", os.O_RDONLY))
     caller.sendmsg([struct.pack("=Q", len(asked))], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)])
     caller.sendall(asked)

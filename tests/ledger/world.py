@@ -26,7 +26,9 @@ from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from tests.identities import plain_facts
+from tests.ledger import known_schema
 
+known_schema.remember()
 LEASE = timedelta(seconds=60)
 EVERYTHING = DeliveryFilter()
 ME = LeaseHolder("me", "this-host", 4711, 2**40)

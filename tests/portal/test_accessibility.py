@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow(reason="two hundred runs of axe-core in a browser")
 
 SIZES = ({"width": 390, "height": 844}, {"width": 1280, "height": 800})
-SCHEMES = ("light", "dark")
+SCHEMES = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block"]}}  # dark differs in colours only (test_views.py)
 LONG = f"{crowd.LONG}@example.org"
-RUN = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations.map(
+RUN = """async options => (await axe.run(document, {resultTypes: ["violations"], ...options})).violations.map(
     found => `${found.id}: ${found.help}: ${found.nodes.map(node => node.target.join(" ")).join(", ")}`)"""
 
 
@@ -38,9 +38,9 @@ class Inspector:
             self.page.evaluate(self._source)
         for size in SIZES:
             self.page.set_viewport_size(size)  # type: ignore[arg-type]  a TypedDict of playwright's own
-            for scheme in SCHEMES:
+            for scheme, options in SCHEMES.items():
                 self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  a literal of playwright's own
-                found += [f"{name}, {size['width']}, {scheme}: {each}" for each in self.page.evaluate(RUN)]
+                found += [f"{name}, {size['width']}, {scheme}: {each}" for each in self.page.evaluate(RUN, options)]
                 if self.page.evaluate("document.documentElement.scrollWidth") > size["width"]:
                     found.append(f"{name}, {size['width']}: wider than the screen")
         return found
@@ -53,13 +53,13 @@ def inspector(chromium: Browser) -> Iterator[Inspector]:
     context.close()
 
 
-def pages(served: Served) -> dict[str, list[str]]:
-    """What each account can open."""
+def pages(served: Served, *, crowded: bool) -> dict[str, list[str]]:
+    """What each account can open; where it is crowded, only what looks different then."""
     first = next(iter(served.ledger.deliveries(DeliveryFilter(addresses=frozenset({"alice@example.org"}))))).id
     people = ["bob@example.org", *([LONG] if served.ledger.search(crowd.LONG, 1) else [])]
-    return {
-        "u-alice": ["/", f"/reveal/{first}", f"/again/{first}", "/nowhere"],
-        "u-carol": ["/"],
+    quiet = {} if crowded else {"u-carol": ["/"]}
+    return quiet | {
+        "u-alice": ["/"] if crowded else ["/", f"/reveal/{first}", f"/again/{first}", "/nowhere"],
         "u-admin": [
             *("/admin", "/admin/requests", "/admin/ambiguous", "/admin/people?q=a", "/admin/people?q=nobody"),
             *(f"/admin/{page}?address={address}" for page in ("person", "incident") for address in people),
@@ -75,8 +75,8 @@ def test_axe_finds_nothing_on_any_page(served: Served, inspector: Inspector, cro
         crowd.fill(served.ledger)
     page = inspector.page
     page.goto(served.url)
-    found = inspector.inspect("welcome")
-    for login, paths in pages(served).items():
+    found = [] if crowded else inspector.inspect("welcome")
+    for login, paths in pages(served, crowded=crowded).items():
         page.context.clear_cookies()
         sign_in(page, served.url, login)
         for path in paths:
@@ -151,7 +151,7 @@ def test_lists_that_are_cut_say_so_and_a_field_at_fault_is_in_view(served: Serve
 
 def test_a_page_with_a_fault_is_noticed(served: Served, inspector: Inspector) -> None:
     inspector.page.goto(served.url)
-    styled = "document.querySelector('.lead').style.color = '#aaaaaa'; document.documentElement.lang = ''"
+    styled = "document.querySelector('.lead').style.color = '#777777'; document.documentElement.lang = ''"
     inspector.page.evaluate(styled)
-    rules = {each.split(": ")[1] for each in inspector.inspect("welcome")}
-    assert {"color-contrast", "html-has-lang"} <= rules
+    rules = {(each.split(", ")[2].split(": ")[0], each.split(": ")[1]) for each in inspector.inspect("welcome")}
+    assert {("light", "color-contrast"), ("dark", "color-contrast"), ("light", "html-has-lang")} <= rules

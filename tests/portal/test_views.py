@@ -102,3 +102,10 @@ def test_what_an_organisation_is_called_is_escaped(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as told:
         Views(FOLDER, Organisation("A", logo=tmp_path / "missing.svg"))
     assert told.value.where == "organisation.logo"
+
+
+def test_dark_differs_from_light_in_colours_only() -> None:
+    css = (FOLDER / "static" / "portal.css").read_text(encoding="utf-8") + colours("#0b5394")
+    blocks = re.findall(r"@media \(prefers-color-scheme: ?dark\) ?{\s*:root ?{(.*?)}\s*}", css, re.DOTALL)
+    assert len(blocks) == css.count("prefers-color-scheme") == 2
+    assert all(re.fullmatch(r"\s*(?:--[\w-]+: ?#[0-9a-f]{6};?\s*)+", block) for block in blocks)

@@ -29,7 +29,8 @@ def harness(tmp_path: Path) -> Iterator[SendHarness]:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", by="test", now=lambda: datetime.now(UTC), create=True)
+    outbox.new_ledger(tmp_path / "ledger.db").close()
+    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", by="test", now=lambda: datetime.now(UTC))
     yield opened
     opened.close()
 

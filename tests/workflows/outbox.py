@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from distributor.ledger import open_ledger
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.certificates import Locator
 from distributor.model.delivery import DeliveryFilter, DeliveryRequest, LeaseHolder, PackedMessage
 from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
+from tests import run
 from tests.identities import plain_facts
+from tests.ledger import known_schema
 
+known_schema.remember()
 SENDER = "certificates@example.org"
 
 
@@ -23,7 +30,21 @@ def now() -> datetime:
 
 
 def new_ledger(path: Path, clock: Callable[[], datetime] = now) -> Ledger:
-    return open_ledger(f"sqlite:///{path}", by="test@here", now=clock, create=not path.exists())
+    """The ledger there; where there is none, a copy of an empty one that is made once a process, with an identity of its own."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_bytes(_empty())
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE head SET ledger = ?", (uuid.uuid4().hex,))
+    return open_ledger(f"sqlite:///{path}", by="test@here", now=clock)
+
+
+@cache
+def _empty() -> bytes:
+    with TemporaryDirectory(dir=run.folder()) as folder:
+        path = Path(folder) / "empty.db"
+        open_ledger(f"sqlite:///{path}", by="test@here", now=now, create=True).close()
+        return path.read_bytes()
 
 
 def leaf(number: int) -> bytes:

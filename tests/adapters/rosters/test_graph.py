@@ -216,15 +216,15 @@ def test_who_stops_looking_leaves_nothing_open(cloud: Cloud, directory: Opened, 
 
 @pytest.mark.slow(reason="many thousand users of the double")
 def test_many_thousand_users_stream(cloud: Cloud, directory: Opened, tag: str) -> None:
-    cloud.users({"mail": f"{number}.{tag}@example.org", "department": tag, "displayName": f"Person {number}"} for number in range(20_000))
+    cloud.users({"mail": f"{number}.{tag}@example.org", "department": tag, "displayName": f"Person {number}"} for number in range(8_000))
     opened = directory()
     list(zip(range(10), opened.people(), strict=False))  # what is loaded once is not counted
     tracemalloc.start()
     count = sum(1 for _ in opened.entries())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert count == 20_000
-    assert peak < 16 * 2**20
+    assert count == 8_000
+    assert peak < 4 * 2**20
 
 
 # --- when it goes wrong --------------------------------------------------------------------------------------------------
