@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.message import Message
 from functools import partial
 
 from distributor.mail.bounce_texts import bounce_in_text
@@ -33,7 +32,7 @@ class NoticeRules:
     authserv_id: str = ""  # of the receiving host, whose Authentication-Results count
 
 
-ReadSigned = Callable[[bytes], Notice | None]  # verifies the S/MIME signature of a mail; None where it has none after all
+ReadSigned = Callable[[Mail], Notice | None]  # verifies the S/MIME signature of a mail; None where it has none
 
 
 def parser(rules: NoticeRules, read_signed: ReadSigned | None = None) -> Callable[[bytes], Notice]:
@@ -42,7 +41,7 @@ def parser(rules: NoticeRules, read_signed: ReadSigned | None = None) -> Callabl
 
 
 def parse(mail: bytes, rules: NoticeRules, read_signed: ReadSigned | None = None) -> Notice:
-    """The notice in a mail; never raises. `read_signed` is asked about signed mails that are nothing else."""
+    """The notice in a mail; never raises. `read_signed` is asked about mails that are nothing else."""
     try:
         return _notice(read_mail(mail[:LARGEST_MAIL]), rules, read_signed)
     except BeyondLimits as beyond:
@@ -58,18 +57,9 @@ def _notice(mail: Mail, rules: NoticeRules, read_signed: ReadSigned | None) -> N
     if sign := _automatic(mail.fields):
         return AutomaticReply(sign)
     request = copy_request(mail, rules.own, rules.phrases, rules.authserv_id)
-    if isinstance(request, Unknown) and read_signed is not None and _is_signed(mail.message):
-        return read_signed(mail.raw) or request
+    if isinstance(request, Unknown) and read_signed is not None:
+        return read_signed(mail) or request
     return request
-
-
-def _is_signed(message: Message) -> bool:
-    """Whether the outermost part is an S/MIME signed message (RFC 8551, 3.5), detached or opaque; older mailers do not say which kind."""
-    kind = content_type(message)
-    if kind == "multipart/signed":
-        return str(message.get_param("protocol")).lower() in {"application/pkcs7-signature", "application/x-pkcs7-signature"}
-    data = str(message.get_param("smime-type", "signed-data")).lower()
-    return kind in {"application/pkcs7-mime", "application/x-pkcs7-mime"} and data == "signed-data"
 
 
 def _report(mail: Mail) -> DeliveryReport | ReadReceipt | Unknown | None:

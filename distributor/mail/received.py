@@ -50,6 +50,12 @@ class Mail:
     message: Message
 
     @property
+    def body(self) -> bytes:
+        """What follows the header."""
+        end = _END_OF_HEADER.search(self.raw)
+        return self.raw[end.end() :] if end else b""
+
+    @property
     def from_mail_system(self) -> bool:
         """Whether its sender is named like a mail system, or not named at all."""
         senders = self.fields.get("from", ("",))

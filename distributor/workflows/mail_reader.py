@@ -11,8 +11,9 @@ from functools import partial
 
 from distributor.mail import notices
 from distributor.mail.notices import NoticeRules
+from distributor.mail.received import Mail
 from distributor.mail.signed import SignedParts, named_deliveries, signed_parts
-from distributor.model.notices import Notice, SignedAnswer, Unknown
+from distributor.model.notices import Notice, SignedAnswer
 from distributor.pki import cms
 
 
@@ -23,14 +24,12 @@ def reader(rules: NoticeRules) -> Callable[[bytes], Notice]:
 
 def read(mail: bytes, rules: NoticeRules) -> Notice:
     """The notice in a mail; never raises. A signed mail that asks for another copy, or that a program wrote, is that and no answer."""
-    notice = notices.parse(mail, rules)
-    if not isinstance(notice, Unknown):
-        return notice
-    try:
-        parts = signed_parts(mail)
-        return notice if parts is None else _answer(parts)
-    except Exception as error:  # noqa: BLE001  CPython's parser fails in many ways on malformed mails
-        return Unknown(f"malformed ({type(error).__name__})")
+    return notices.parse(mail, rules, _read_signed)
+
+
+def _read_signed(mail: Mail) -> SignedAnswer | None:
+    parts = signed_parts(mail)
+    return None if parts is None else _answer(parts)
 
 
 def _answer(parts: SignedParts) -> SignedAnswer:

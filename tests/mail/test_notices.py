@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from distributor.mail.notices import NoticeRules, parse, phrase_key
 from distributor.mail.received import MOST_PARTS
 from distributor.model.mailboxes import LARGEST_MAIL
-from distributor.model.notices import AutomaticReply, CopyRequestNotice, DeliveryReport, Unknown
+from distributor.model.notices import AutomaticReply, CopyRequestNotice, DeliveryReport, SignedAnswer, Unknown
 
 FILES = Path(__file__).parents[1] / "data" / "mail"
 PHRASES = ("send again", "bitte erneut senden", "renvoyer le message")
@@ -88,19 +88,18 @@ SIGNED = 'Content-Type: multipart/signed; protocol="application/pkcs7-signature"
         ("Content-Type: text/plain", False),
     ],
 )
-def test_a_mail_with_an_smime_signature_goes_to_the_reader_of_signatures(line: str, *, is_read: bool) -> None:
+def test_a_mail_with_an_smime_signature_is_a_signed_answer(line: str, *, is_read: bool) -> None:
     raw = mail("--b\r\n\r\nit works\r\n--b--", line, Subject="x")
-    answer = Unknown("verified")
-    assert (parse(raw, RULES, {raw: answer}.get) == answer) == is_read
+    assert isinstance(read(raw, RULES), SignedAnswer) == is_read
 
 
 def test_a_signed_mail_that_asks_for_a_copy_is_a_request() -> None:
     raw = mail("--b\r\n\r\nsend again\r\n--b--", SIGNED, Subject="x")
-    assert isinstance(parse(raw, RULES, {raw: Unknown("verified")}.get), CopyRequestNotice)
+    assert isinstance(read(raw, RULES), CopyRequestNotice)
 
 
-def test_a_mail_that_only_looks_signed_is_what_it_would_be_without() -> None:
-    assert parse(mail("", SIGNED, Subject="x"), RULES, {}.get) == Unknown("asks for nothing that is known")
+def test_a_mail_without_signature_is_what_it_would_be_without_looking() -> None:
+    assert read(mail("", Subject="x"), RULES) == Unknown("asks for nothing that is known")
 
 
 def test_a_question_that_quotes_the_phrase_asks_for_nothing() -> None:
