@@ -1,6 +1,6 @@
-"""The part of the Ledger port that serves requests, accounts, sessions, mailboxes that are read, incidents and the portal's queries.
+"""The part of the Ledger port for requests, accounts, sessions, mailboxes that are read, incidents, exports, and what portal and report ask.
 
-What each method promises is said once, in `model/requests.py` and `model/mailboxes.py`.
+What each method promises is said once, in `model/requests.py`, `model/mailboxes.py` and `model/audit_report.py`.
 """
 
 # ruff: noqa: D102  as above
@@ -8,7 +8,7 @@ What each method promises is said once, in `model/requests.py` and `model/mailbo
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Self
 from distributor.ledger import queries
 from distributor.ledger.engine import Database
 from distributor.ledger.lazy import late
-from distributor.ledger.transaction import NewEvent, WriteTransaction
+from distributor.ledger.transaction import NewEvent, WriteTransaction, ledger_identity
 from distributor.model.audit_log import format_timestamp
+from distributor.model.audit_report import PersonRecord
 from distributor.model.certificates import Locator
 from distributor.model.delivery import Delivery, DeliveryRequest
 from distributor.model.requests import (
@@ -32,10 +33,11 @@ from distributor.model.requests import (
 from distributor.model.states import State
 
 if TYPE_CHECKING:
-    from distributor.ledger import accounts, eligibility, incidents, mailbox_positions, portal_queries, request_verification, requests
+    from distributor.ledger import accounts, eligibility, incidents, mailbox_positions, portal_queries, report_queries, request_verification, requests
 else:
     accounts, eligibility, incidents, mailbox_positions = late("accounts eligibility incidents mailbox_positions")
-    portal_queries, request_verification, requests = late("portal_queries request_verification requests")
+    portal_queries, report_queries = late("portal_queries report_queries")
+    request_verification, requests = late("request_verification requests")
 
 
 class SqlRequests:
@@ -137,6 +139,13 @@ class SqlRequests:
     def note_export(self, form: str) -> None:
         with self._writing() as tx:
             tx.append([NewEvent(None, "exported", evidence={"format": form})])
+
+    def ledger_name(self) -> str:
+        with self._database.reading() as connection:
+            return ledger_identity(connection).name
+
+    def reported_people(self, last: int) -> Iterator[PersonRecord]:
+        return report_queries.people(self._database, last)
 
     # the portal's queries
     def timeline(self, since: datetime) -> list[DayCount]:

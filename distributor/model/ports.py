@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport
+from distributor.model.audit_report import AuditReports
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
 from distributor.model.channels import PasswordChannels
 from distributor.model.csv_table import FurtherColumns
@@ -177,6 +178,7 @@ class Ledger(  # all that one class implements
     PasswordChannels,
     SealedPasswords,
     Reminders,
+    AuditReports,
     Protocol,
 ):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.
