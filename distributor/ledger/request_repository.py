@@ -33,7 +33,16 @@ from distributor.model.requests import (
 from distributor.model.states import State
 
 if TYPE_CHECKING:
-    from distributor.ledger import accounts, eligibility, incidents, mailbox_positions, portal_queries, report_queries, request_verification, requests
+    from distributor.ledger import (
+        accounts,
+        eligibility,
+        incidents,
+        mailbox_positions,
+        portal_queries,
+        report_queries,
+        request_verification,
+        requests,
+    )
 else:
     accounts, eligibility, incidents, mailbox_positions = late("accounts eligibility incidents mailbox_positions")
     portal_queries, report_queries = late("portal_queries report_queries")

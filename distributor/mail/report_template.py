@@ -63,4 +63,3 @@ def _day(moment: datetime) -> str:
 def _count(number: int) -> str:
     """With thin spaces between thousands."""
     return f"{number:,}".replace(",", "\u202f")
-

@@ -49,7 +49,7 @@ class Proof(StrEnum):
 
     SIGNED = "signed answer"
     SAID = "said in the portal"
-    NONE = "none"
+    NONE = "no proof"
 
 
 class Kind(StrEnum):
@@ -99,7 +99,12 @@ class Row:
     proof: Proof = Proof.NONE
     revoked: Moment | None = None
     incident: Moment | None = None
-    marks: list[str] = field(default_factory=list)  # kinds of exceptions
+    marks: list[Kind] = field(default_factory=list)
+
+    @property
+    def mark_words(self) -> list[str]:
+        """The exceptions that no other words in the row tell."""
+        return [_MARKS[kind] for kind in self.marks if kind in _MARKS]
 
     @property
     def channel_words(self) -> str:
@@ -112,13 +117,14 @@ class Row:
         return PASSWORDS[self.password] if self.password is not None else ""
 
 
-_CHANNELS = {"reveal": "by helpdesk or portal", "letter": "by printed letter", "mail": "by message to another mailbox"}
+_CHANNELS = {"reveal": "helpdesk or portal", "letter": "printed letter", "mail": "message to another mailbox"}
+_MARKS = {Kind.INCIDENT: "incident", Kind.UNUSABLE: "certificate no longer valid", Kind.UNINSTALLED: "not confirmed"}  # no cell says them
 PASSWORDS = {
     PasswordState.HELD: "not available yet",
     PasswordState.READY: "not collected",
     PasswordState.HANDED_OVER: "handed over",
-    PasswordState.EXPIRED: "expired, not collected",
-    PasswordState.DESTROYED: "destroyed, not collected",
+    PasswordState.EXPIRED: "expired",
+    PasswordState.DESTROYED: "destroyed",
 }
 
 
