@@ -48,9 +48,9 @@ def report(
         if ledger.restored() is None:  # else nothing may be written before it is adopted
             ledger.note_export("html")
         verified = ledger.prove()
-        about = About(settings.organisation.name, bootstrap.who(), ledger.now(), __version__)
+        about = About(period, verified, settings.organisation.name, bootstrap.who(), ledger.now(), __version__)
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as rows, replacing(output, 0o600, such_as="report.html") as file:
-            summary, groups = write_report(ledger, period, verified, about, rows, lambda text: file.write(text.encode()))
+            summary, groups = write_report(ledger, about, rows, lambda text: file.write(text.encode()))
     return _tell(output, verified, summary, groups)
 
 

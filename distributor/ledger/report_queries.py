@@ -51,13 +51,13 @@ def people(database: Database, last: int) -> Iterator[PersonRecord]:
             theirs = _grouped(engine.rows_of(connection, _deliveries, [row[1] for row in page]))
             ids = [row[1] for rows in theirs.values() for row in rows]
             events = _grouped(engine.rows_of(connection, _events, ids))
-        for key, id_, address, name in page:
+        for _, id_, address, name in page:
             records = [_record(row, events.get(row[1], ()), last) for row in theirs.get(id_, ())]
             known = tuple(record for record in records if record.events)
             if known:
                 erased = any(_is_erased(row) for record in known for row in events[record.id])
                 yield PersonRecord(None if erased else address, "" if erased else name, known)
-        number = len(page)
+        key, number = page[-1][0] if page else "", len(page)
 
 
 def _grouped(rows: Sequence[Any]) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""The part of the Ledger port for requests, accounts, sessions, mailboxes that are read, incidents, exports, and what portal and report ask.
+"""The part of the Ledger port for requests, accounts, sessions, mailboxes, incidents, exports, and what portal and report ask.
 
 What each method promises is said once, in `model/requests.py`, `model/mailboxes.py` and `model/audit_report.py`.
 """
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Self
 from distributor.ledger import queries
 from distributor.ledger.engine import Database
 from distributor.ledger.lazy import late
-from distributor.ledger.transaction import NewEvent, WriteTransaction, ledger_identity
+from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction, ledger_identity
+from distributor.model.attention import Attention
 from distributor.model.audit_log import format_timestamp
 from distributor.model.audit_report import PersonRecord
 from distributor.model.certificates import Locator
-from distributor.model.delivery import Delivery, DeliveryRequest
+from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest
 from distributor.model.requests import (
     CopyRequest,
     DayCount,
@@ -35,6 +36,7 @@ from distributor.model.states import State
 if TYPE_CHECKING:
     from distributor.ledger import (
         accounts,
+        attention,
         eligibility,
         incidents,
         mailbox_positions,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     )
 else:
     accounts, eligibility, incidents, mailbox_positions = late("accounts eligibility incidents mailbox_positions")
-    portal_queries, report_queries = late("portal_queries report_queries")
+    attention, portal_queries, report_queries = late("attention portal_queries report_queries")
     request_verification, requests = late("request_verification requests")
 
 
@@ -54,6 +56,7 @@ class SqlRequests:
 
     _database: Database
     _by: str
+    _clock: Clock
     _writing: Callable[[], AbstractContextManager[WriteTransaction]]
 
     def acting_as(self, by: str) -> Self:
@@ -155,6 +158,15 @@ class SqlRequests:
 
     def reported_people(self, last: int) -> Iterator[PersonRecord]:
         return report_queries.people(self._database, last)
+
+    # what needs a person
+    def attention(self, scope: DeliveryFilter) -> list[Attention]:
+        with self._database.reading() as connection:
+            return attention.find(connection, scope, self._clock.read(connection))
+
+    def ready_channels(self, scope: DeliveryFilter) -> frozenset[str]:
+        with self._database.reading() as connection:
+            return attention.ready_channels(connection, scope)
 
     # the portal's queries
     def timeline(self, since: datetime) -> list[DayCount]:

@@ -17,7 +17,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from distributor.mail.templates import packaged
 from distributor.model.people import escape_unsafe, neutralise_formula
 
-
 _POLICY = "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from distributor.model.attention import AttentionQueries
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport
 from distributor.model.audit_report import AuditReports
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
@@ -179,6 +180,7 @@ class Ledger(  # all that one class implements
     SealedPasswords,
     Reminders,
     AuditReports,
+    AttentionQueries,
     Protocol,
 ):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -255,17 +255,29 @@ def _of(row: Row, now: datetime) -> Iterator[tuple[Kind, datetime, str]]:
     if row.incident is not None:
         text = f"The key may be in the wrong hands, recorded by {row.incident.by}"
         yield Kind.INCIDENT, row.incident.at, _sentence(text, row.incident.words)
-    if row.state not in RECEIVED:
+    if row.state in RECEIVED:
+        yield from _of_certificate(row, now)
+        yield from _of_password(row, now)
+
+
+def _of_certificate(row: Row, now: datetime) -> Iterator[tuple[Kind, datetime, str]]:
+    """An incident says enough about its certificate."""
+    if row.incident is not None:
         return
-    if row.incident is None and row.revoked is not None:
+    if row.revoked is not None:
         yield Kind.UNUSABLE, row.revoked.at, _sentence("The certificate is revoked, and no other was sent since", row.revoked.words)
-    elif row.incident is None and row.not_after <= now:
-        yield Kind.UNUSABLE, row.not_after, "The certificate has expired, and no other was sent in time."
+    elif row.not_after <= now:
+        yield Kind.UNUSABLE, row.not_after, "The certificate has expired, and no other was sent since."
+
+
+def _of_password(row: Row, now: datetime) -> Iterator[tuple[Kind, datetime, str]]:
+    """Also where nobody has said that the certificate works; what must not be used needs neither."""
     good = row.incident is None and row.revoked is None and row.not_after > now
-    if row.password is PasswordState.EXPIRED and row.password_since is not None:
-        yield Kind.EXPIRED, row.password_since, "Nobody collected the password in time, so the package cannot be opened."
-    elif row.password is PasswordState.READY and good and row.password_since is not None and now - row.password_since > UNCOLLECTED_AFTER:
-        yield Kind.UNCOLLECTED, row.password_since, f"The password has been ready for {_days(now - row.password_since)}."
+    since = row.password_since or row.since
+    if row.password is PasswordState.EXPIRED:
+        yield Kind.EXPIRED, since, "Nobody collected the password in time, so the package cannot be opened."
+    elif row.password is PasswordState.READY and good and now - since > UNCOLLECTED_AFTER:
+        yield Kind.UNCOLLECTED, since, f"The password has been ready for {_days(now - since)}."
     elif good and row.state is not State.INSTALLED and now - row.since > UNCONFIRMED_AFTER:
         yield Kind.UNINSTALLED, row.since, f"Nobody confirmed for {_days(now - row.since)} that the certificate works."
 
@@ -274,9 +286,8 @@ def _sentence(text: str, words: str) -> str:
     return f"{text}: {words}" if words else f"{text}."
 
 
-def _days(span: object) -> str:
-    days = getattr(span, "days", 0)
-    return "1 day" if days == 1 else f"{days} days"
+def _days(span: timedelta) -> str:
+    return "1 day" if span.days == 1 else f"{span.days} days"
 
 
 def _replacement(row: Row, rows: list[Row], at: datetime, *, same: bool) -> str:

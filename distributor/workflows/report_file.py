@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 from distributor.mail.report_template import ReportTemplate
 from distributor.model.audit_log import VerificationReport
@@ -22,6 +22,8 @@ PART = 1000  # rows that open together in a longer report
 class About(NamedTuple):
     """What the report says about itself."""
 
+    period: Period
+    verified: VerificationReport
     organisation: str
     made_by: str
     made_at: datetime
@@ -46,22 +48,19 @@ class _Stretch(NamedTuple):
     last: str
 
 
-def write_report(
-    ledger: Ledger, period: Period, verified: VerificationReport, about: About, spool: BinaryIO, write: Callable[[str], object]
-) -> tuple[Summary, list[Group]]:
+def write_report(ledger: Ledger, about: About, spool: IO[bytes], write: Callable[[str], object]) -> tuple[Summary, list[Group]]:
     """Write the report about events up to the last one that was verified. `spool` is an empty temporary file."""
+    period = about.period
     template = ReportTemplate()
     end = about.made_at if period.until is None else min(period.until, about.made_at)
     summary = Summary(period, end)
-    stretches = list(_render_rows(ledger, verified.events, summary, template.row, spool))
+    stretches = list(_render_rows(ledger, about.verified.events, summary, template.row, spool))
     first = None if period.since is None else period.since.date()
     pieces = template.pieces(
         **about._asdict(),
         now=about.made_at,
-        period=period,
         last_day=end - timedelta(microseconds=1),
         ledger_name=ledger.ledger_name(),
-        verified=verified,
         summary=summary,
         groups=summary.groups,
         chart=chart(summary.days, first, (end - timedelta(microseconds=1)).date()),
@@ -74,7 +73,7 @@ def write_report(
     return summary, summary.groups
 
 
-def _render_rows(ledger: Ledger, last: int, summary: Summary, render: Callable[[Row], str], spool: BinaryIO) -> Iterator[_Stretch]:
+def _render_rows(ledger: Ledger, last: int, summary: Summary, render: Callable[[Row], str], spool: IO[bytes]) -> Iterator[_Stretch]:
     begin = end = number = 0
     first = latest = ""
     for person in ledger.reported_people(last):
@@ -91,13 +90,13 @@ def _render_rows(ledger: Ledger, last: int, summary: Summary, render: Callable[[
         yield _Stretch(begin, end, number, first, latest)
 
 
-def _parts(stretches: list[_Stretch], spool: BinaryIO) -> list[Part]:
+def _parts(stretches: list[_Stretch], spool: IO[bytes]) -> list[Part]:
     if sum(stretch.rows for stretch in stretches) <= ONE_TABLE:
         return [Part("", _read(spool, stretches))] if stretches else []
     return [Part(f"{each.first} to {each.last} ({each.rows} deliveries)", _read(spool, [each])) for each in stretches]
 
 
-def _read(spool: BinaryIO, stretches: list[_Stretch]) -> Iterator[str]:
+def _read(spool: IO[bytes], stretches: list[_Stretch]) -> Iterator[str]:
     for stretch in stretches:
         spool.seek(stretch.begin)
         yield spool.read(stretch.end - stretch.begin).decode()
