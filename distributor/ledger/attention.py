@@ -71,7 +71,7 @@ def _counting(need: Need) -> Select[Any]:
 
 def ready_channels(connection: Connection, scope: DeliveryFilter) -> frozenset[str]:
     """The channels of passwords that wait to be handed over."""
-    asked: Select[Any] = select(distinct(handover.c.channel)).join(delivery, delivery.c.id == handover.c.delivery)
+    asked: Select[Any] = select(handover.c.channel).distinct().join(delivery, delivery.c.id == handover.c.delivery)
     asked = within(asked.join(person, person.c.id == delivery.c.person), scope)
     wanted = or_(*(delivery.c.state == state for state in _RECEIVED))
     return frozenset(connection.execute(asked.where(handover.c.state == PasswordState.READY.value, wanted)).scalars())

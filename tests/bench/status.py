@@ -1,4 +1,4 @@
-"""CPU of `status`, `history` and the portal's lists over 100 000 deliveries beside plain sqlite3 queries; and of each step of the ledger."""
+"""CPU of `status`, `history` and the portal's lists over 100 000 deliveries beside plain sqlite3 queries; and of the ledger's steps."""
 
 from __future__ import annotations
 

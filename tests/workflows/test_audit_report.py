@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,6 @@ from distributor.workflows.audit_report import Group, Kind, Period, Summary
 from distributor.workflows.report_file import About, write_report
 from distributor.workflows.rollout_chart import LABEL, chart
 from tests.ledger.world import Clock, World, draft
-import itertools
 
 EVER = Period(None, None)
 
@@ -191,7 +191,7 @@ def test_the_lines_of_the_chart_add_up_and_their_labels_do_not_overlap() -> None
     assert found is not None
     assert [line.total for line in found.lines] == [4, 3, 0]
     assert found.days == tuple((day + timedelta(days=n), totals) for n, totals in enumerate([(3, 3, 0), (3, 3, 0), (4, 3, 0), (4, 3, 0)]))
-    same = chart(dict.fromkeys(("a", "b", "c", "d"), Counter({day: 8})), day, day)
+    same = chart({name: Counter({day: 8}) for name in "abcd"}, day, day)
     assert same is not None
     labels = [line.label for line in same.lines]
     assert all(later - earlier >= LABEL for earlier, later in itertools.pairwise(labels))
