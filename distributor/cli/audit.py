@@ -1,4 +1,4 @@
-"""`distributor audit`: exports the ledger's events, and verifies a ledger or an export."""
+"""`distributor audit`: exports the ledger's events, verifies a ledger or an export, and reports."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distributor.cli import audit_report
 from distributor.cli.options import Config, Json, replacing
 from distributor.cli.render import counted, escape, print_json, stderr_line, stdout_line
 from distributor.errors import InvalidInput
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 STDOUT = Path("-")
 LARGEST_EXPORT = 2**36  # bytes; an event has less than a thousand and is read one at a time
-app = typer.Typer(help="Export and verify the audit log.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
+app = typer.Typer(help="Export, verify and report the audit log.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
 
 
 class Format(StrEnum):
@@ -29,6 +30,9 @@ class Format(StrEnum):
 
     JSONL = "jsonl"
     CSV = "csv"
+
+
+app.command("report", epilog=audit_report.EXAMPLE)(audit_report.report)
 
 
 @app.command(epilog="\b\nexample:\n  distributor audit export --format csv --output evidence.csv")

@@ -1,4 +1,4 @@
-"""A progress bar with rate and time left, on a terminal only. The only module that uses rich."""
+"""A progress bar with rate and time left, and a text that is refreshed, on a terminal only. The only module that uses rich."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from distributor.cli.render import stderr_line, wrapped
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import Progress, Task, TaskID
 
 
@@ -44,6 +45,34 @@ class Bar:
             self._progress.console.print(wrapped(text, 2), markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
             stderr_line(text)
+
+
+class Refreshed:
+    """A text on the terminal that is replaced as a whole, without flicker; the last one stays."""
+
+    def __init__(self) -> None:
+        self.is_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self.is_terminal:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(highlight=False), auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, text: str) -> None:
+        """Replace the text."""
+        if self._live:
+            from rich.text import Text
+
+            self._live.update(Text(text), refresh=True)
 
 
 def pace(done: float, seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,17 +23,18 @@ from distributor.cli.render import (
     time,
     wrapped,
 )
-from distributor.model.states import RECEIVED, PasswordState, State
+from distributor.errors import UsageError
+from distributor.model.attention import Need
+from distributor.model.states import State
 
 if TYPE_CHECKING:
+    from distributor.model.attention import Attention
     from distributor.model.audit_log import Event
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.ports import Ledger
 
 
 UNDER_WAY = (State.PLANNED, State.QUEUED, State.DEFERRED, State.CLAIMED, State.TRANSMITTING)  # the last two after a crash
-REFUSED = frozenset({State.REJECTED, State.BOUNCED})
-GONE = frozenset({PasswordState.EXPIRED, PasswordState.DESTROYED})  # without a later generation it expired, and then was destroyed
 EXAMPLE = "\b\nexample:\n  distributor status --state rejected --state ambiguous"
 
 
@@ -44,24 +45,36 @@ def status(
     ] = None,
     state: Annotated[list[State] | None, typer.Option("--state", metavar="S", help="Only this state; may be repeated.")] = None,
     plan: Annotated[str | None, typer.Option("--plan", metavar="PLAN", help="Only this plan.")] = None,
+    keep_on: Annotated[
+        bool, typer.Option("--watch", help="Count every two seconds until nothing is under way, for example during `send`; Ctrl-C ends it.")
+    ] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Count deliveries by state and list them."""
+    """Say what needs a person first, count deliveries by state, and list them."""
     from distributor import bootstrap
+    from distributor.cli import overview
     from distributor.cli.ledger import warn_clock_ahead, warn_restored
     from distributor.model.delivery import DeliveryFilter
     from distributor.workflows import lookup
 
+    if keep_on and as_json:
+        raise UsageError("--watch with --json", hint="run `distributor status --json` as often as you need it")
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
         scope = replace(DeliveryFilter() if name is None else lookup.scope(ledger, name), plan=plan, states=frozenset(state or ()))
         warn_clock_ahead(ledger)
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         warn_restored(ledger)
+        if keep_on:
+            overview.watch(ledger, scope)
+            return
+        found = ledger.attention(scope)
         if as_json:
-            print_json("status", {"counts": counts, "deliveries": map(delivery_json, ledger.rows(scope))})
+            needs = [{"need": one.need, "number": one.number, "address": one.address, "next": overview.next_command(one)} for one in found]
+            print_json("status", {"counts": counts, "deliveries": map(delivery_json, ledger.rows(scope)), "attention": needs})
         elif counts:
-            _show_deliveries(counts, ledger, scope)
+            overview.show(counts, found)
+            _show_deliveries(counts, found, ledger, scope)
         else:
             stderr_line("no deliveries" if name or state or plan else "no deliveries yet; next: distributor plan")
 
@@ -71,46 +84,22 @@ def _seconds(stamp: str) -> str:
     return stamp[:19] + "Z"
 
 
-def _show_deliveries(counts: dict[str, int], ledger: Ledger, scope: DeliveryFilter) -> None:
+def _show_deliveries(counts: dict[str, int], found: list[Attention], ledger: Ledger, scope: DeliveryFilter) -> None:
     from distributor.cli.ledger import print_under_way
 
-    stdout_line("   ".join(f"{number} {state}" for state, number in counts.items()))
-    stdout_line()
-    open_ends = OpenEnds()
-    table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.rows(scope), open_ends))
+    table(("address", "state", "gen", "password", "since", "delivery", "said"), map(_cells, ledger.rows(scope)))
     print_under_way(ledger.under_way(scope), stdout_line)
-    if step := _next(counts, open_ends, ledger, scope):
+    if step := _next(counts, {one.need for one in found}, ledger, scope):
         stderr_line(f"next: {step}")
 
 
-def _rows(rows: Iterator[tuple[Any, ...]], open_ends: OpenEnds) -> Iterator[tuple[str, ...]]:
-    for row in rows:
-        open_ends.note(row)
-        yield row[1], row[5], str(row[4]), row[19] or "-", _seconds(row[12]), row[0], _said(row[10], row[11])
+def _cells(row: tuple[Any, ...]) -> tuple[str, ...]:
+    return row[1], row[5], str(row[4]), row[19] or "-", _seconds(row[12]), row[0], _said(row[10], row[11])
 
 
 def _said(said: str | None, not_before: str | None) -> str:
     """The server's last reply, and when a deferred message is due."""
     return (said or "") + (f" (due {_seconds(not_before)})" if not_before else "")
-
-
-@dataclass(slots=True)
-class OpenEnds:
-    """Deliveries in the printed rows that need a person, as (address, certificate, generation)."""
-
-    refused: set[tuple[str, str, int]] = field(default_factory=set)  # rejected or bounced
-    expired: set[tuple[str, str, int]] = field(default_factory=set)  # never collected
-    ready: set[str] = field(default_factory=set)  # the channels of passwords that wait to be collected
-
-    def note(self, row: tuple[Any, ...]) -> None:
-        """Look at one row of `Ledger.rows`."""
-        state, password = row[5], row[19]
-        if state in REFUSED:
-            self.refused.add((row[1], row[14], row[4]))
-        elif password in GONE and state in RECEIVED and not _has_incident(row[10]):
-            self.expired.add((row[1], row[14], row[4]))
-        elif password == PasswordState.READY and state in RECEIVED:
-            self.ready.add(row[18])
 
 
 _COLLECTING = {
@@ -120,14 +109,7 @@ _COLLECTING = {
 }
 
 
-def _has_incident(said: str | None) -> bool:
-    """Whether an incident was recorded for the certificate, so that nothing is sent again."""
-    from distributor.model.certificates import INCIDENT_RECORDED
-
-    return said is not None and said.startswith(INCIDENT_RECORDED)
-
-
-def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> str | None:
+def _next(counts: dict[str, int], needs: set[Need], ledger: Ledger, scope: DeliveryFilter) -> str | None:
     """The most useful next command; None where there is nothing to do."""
     if counts.get(State.AMBIGUOUS):
         return "distributor resolve"
@@ -136,27 +118,13 @@ def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: De
         if due is None or due <= ledger.now():
             return "distributor send"
         return f"distributor send after {time(due)}, when the first deferred message is due; --now sends it at once"
-    open_ends = _unreplaced(open_ends, ledger, scope)
-    if open_ends.refused:
+    if needs & {Need.BOUNCED, Need.REJECTED}:
         return "distributor history ADDRESS, then distributor resend ADDRESS --reason TEXT"
+    ready = ledger.ready_channels(scope)
     for channel, command in _COLLECTING.items():
-        if channel in open_ends.ready:
+        if channel in ready:
             return command
-    return "distributor resend ADDRESS --reason TEXT, where the password expired" if open_ends.expired else None
-
-
-def _unreplaced(open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> OpenEnds:
-    """Without deliveries that a later generation replaced, even one outside the scope."""
-    found = open_ends.refused | open_ends.expired
-    if not found:
-        return open_ends
-    newest = {(address, certificate): generation for address, certificate, generation in sorted(found)}
-    for row in ledger.rows(replace(scope, plan=None, states=frozenset())):
-        key = row[1], row[14]
-        if key in newest and row[5] != State.WITHDRAWN:
-            newest[key] = max(newest[key], row[4])
-    kept = {one for one in found if newest[one[:2]] == one[2]}
-    return OpenEnds(open_ends.refused & kept, open_ends.expired & kept, open_ends.ready)
+    return "distributor resend ADDRESS --reason TEXT, where the password expired" if Need.PASSWORD_EXPIRED in needs else None
 
 
 INDENT, NARROW_INDENT = 44, 6  # columns; evidence that does not fit goes on below itself

@@ -1,6 +1,6 @@
-"""The part of the Ledger port that serves requests, accounts, sessions, mailboxes that are read, incidents and the portal's queries.
+"""The part of the Ledger port for requests, accounts, sessions, mailboxes, incidents, exports, and what portal and report ask.
 
-What each method promises is said once, in `model/requests.py` and `model/mailboxes.py`.
+What each method promises is said once, in `model/requests.py`, `model/mailboxes.py` and `model/audit_report.py`.
 """
 
 # ruff: noqa: D102  as above
@@ -8,7 +8,7 @@ What each method promises is said once, in `model/requests.py` and `model/mailbo
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Self
 from distributor.ledger import queries
 from distributor.ledger.engine import Database
 from distributor.ledger.lazy import late
-from distributor.ledger.transaction import NewEvent, WriteTransaction
+from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction, ledger_identity
+from distributor.model.attention import Attention
 from distributor.model.audit_log import format_timestamp
+from distributor.model.audit_report import PersonRecord
 from distributor.model.certificates import Locator
-from distributor.model.delivery import Delivery, DeliveryRequest
+from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest
 from distributor.model.mailboxes import DeliveryNotice, FurtherMessage, RecordedNotice
 from distributor.model.requests import (
     CopyRequest,
@@ -35,17 +37,20 @@ from distributor.model.states import State
 if TYPE_CHECKING:
     from distributor.ledger import (
         accounts,
+        attention,
         eligibility,
         incidents,
         mailbox_positions,
         notices,
         portal_queries,
+        report_queries,
         request_verification,
         requests,
     )
 else:
     accounts, eligibility, incidents, mailbox_positions = late("accounts eligibility incidents mailbox_positions")
-    notices, portal_queries, request_verification, requests = late("notices portal_queries request_verification requests")
+    attention, notices, portal_queries, report_queries = late("attention notices portal_queries report_queries")
+    request_verification, requests = late("request_verification requests")
 
 
 class SqlRequests:
@@ -53,6 +58,7 @@ class SqlRequests:
 
     _database: Database
     _by: str
+    _clock: Clock
     _writing: Callable[[], AbstractContextManager[WriteTransaction]]
 
     def acting_as(self, by: str) -> Self:
@@ -160,6 +166,22 @@ class SqlRequests:
     def note_export(self, form: str) -> None:
         with self._writing() as tx:
             tx.append([NewEvent(None, "exported", evidence={"format": form})])
+
+    def ledger_name(self) -> str:
+        with self._database.reading() as connection:
+            return ledger_identity(connection).name
+
+    def reported_people(self, last: int) -> Iterator[PersonRecord]:
+        return report_queries.people(self._database, last)
+
+    # what needs a person
+    def attention(self, scope: DeliveryFilter) -> list[Attention]:
+        with self._database.reading() as connection:
+            return attention.find(connection, scope, self._clock.read(connection))
+
+    def ready_channels(self, scope: DeliveryFilter) -> frozenset[str]:
+        with self._database.reading() as connection:
+            return attention.ready_channels(connection, scope)
 
     # the portal's queries
     def timeline(self, since: datetime) -> list[DayCount]:

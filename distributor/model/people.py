@@ -148,6 +148,16 @@ def escape_unsafe(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if is_unsafe(c) else c for c in text)
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full-width forms, read alike
+
+
+def neutralise_formula(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: with an apostrophe in front, also where a text starts with one already."""
+    if text[:1].isalnum() or text[:1] == "{":  # most are hashes, words and documents
+        return text
+    return f"'{text}" if text.startswith(("'", *_FORMULA)) or text.lstrip().startswith(_FORMULA) else text
+
+
 def bounded(text: str) -> str:
     """The text as one line without control characters, cut to the length that the ledger keeps."""
     text = escape_unsafe(" ".join(text.split()))

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from distributor.model.attention import AttentionQueries
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport
+from distributor.model.audit_report import AuditReports
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
 from distributor.model.channels import PasswordChannels
 from distributor.model.csv_table import FurtherColumns
@@ -178,6 +180,8 @@ class Ledger(  # all that one class implements
     PasswordChannels,
     SealedPasswords,
     Reminders,
+    AuditReports,
+    AttentionQueries,
     Protocol,
 ):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.

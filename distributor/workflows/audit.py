@@ -14,26 +14,13 @@ from itertools import chain as joined
 from typing import Any, NamedTuple
 
 from distributor.model.audit_log import AuditRecord, ChainVerifier, ExportComparison, Link, VerificationReport, canonical, format_timestamp
-from distributor.model.people import escape_unsafe
+from distributor.model.people import escape_unsafe, neutralise_formula
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
 MOST = 1000  # findings
 LONGEST_LINE = 2**22  # characters; an event has a few thousand
 _TOO_LONG = "longer than any event"
 LONGEST = 300  # characters of one; a forged file chooses what it is called
-_FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-)  # the last four: full-width forms, which some programs read alike
 _DOCUMENTS = ("evidence", "personal")
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _needs_quotes = re.compile(r'[,"\r\n]').search
@@ -74,12 +61,7 @@ def _cells(values: Mapping[str, Any]) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula: with an apostrophe in front, also where a text starts with one already."""
-    text = "" if value is None else str(value)
-    if text[:1].isalnum() or text[:1] == "{":  # most are hashes, words and documents
-        return text
-    dangerous = text.startswith(("'", *_FORMULA)) or text.lstrip().startswith(_FORMULA)
-    return f"'{text}" if dangerous else text
+    return "" if value is None else neutralise_formula(str(value))
 
 
 def _csv_line(cells: Iterable[str]) -> str:

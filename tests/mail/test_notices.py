@@ -14,6 +14,7 @@ from distributor.mail.notices import NoticeRules, parse, phrase_key
 from distributor.mail.received import MOST_PARTS
 from distributor.model.mailboxes import LARGEST_MAIL
 from distributor.model.notices import AutomaticReply, CopyRequestNotice, DeliveryReport, SignedAnswer, Unknown
+from distributor.workflows.mail_reader import read
 
 FILES = Path(__file__).parents[1] / "data" / "mail"
 PHRASES = ("send again", "bitte erneut senden", "renvoyer le message")

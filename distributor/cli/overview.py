@@ -1,0 +1,102 @@
+"""What `status` shows before the deliveries: what needs a person, counts with bars, and both again and again with `--watch`."""
+
+from __future__ import annotations
+
+import sys
+import time as clock
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from distributor.cli.render import columns, escape, stdout_line, time, wrapped
+from distributor.model.attention import Attention, Need
+from distributor.model.states import State
+
+if TYPE_CHECKING:
+    from distributor.model.delivery import DeliveryFilter
+    from distributor.model.ports import Ledger
+
+REFRESH = 2.0  # seconds
+LONGEST_BAR = 40  # columns
+MOVING = (State.PLANNED, State.QUEUED, State.CLAIMED, State.TRANSMITTING)  # without those that wait for a time that a server named
+_RESEND = "distributor resend {address} --reason TEXT"
+_AFTER_FAILURE = "distributor history {address}, then " + _RESEND
+WORDS: Mapping[Need, tuple[str, str, str]] = {  # for one, for several, and the next command
+    Need.AMBIGUOUS: ("message is ambiguous", "messages are ambiguous", "distributor resolve"),
+    Need.INCIDENT: (
+        "certificate has an incident",
+        "certificates have an incident",
+        "have it revoked and a new one issued, then distributor plan",
+    ),
+    Need.BOUNCED: ("message bounced", "messages bounced", _AFTER_FAILURE),
+    Need.REJECTED: ("message was rejected", "messages were rejected", _AFTER_FAILURE),
+    Need.REQUEST: ("request waits for a decision", "requests wait for a decision", "distributor requests"),
+    Need.PASSWORD_EXPIRED: ("password expired before it was collected", "passwords expired before they were collected", _RESEND),
+    Need.PASSWORD_EXPIRING: ("password expires within 3 days", "passwords expire within 3 days", "distributor remind"),
+    Need.CERTIFICATE_EXPIRING: (
+        "certificate expired or expires within 30 days",
+        "certificates expired or expire within 30 days",
+        "distributor remind",
+    ),
+}
+
+
+def next_command(one: Attention) -> str:
+    """The command to run next, with the address where there is one person only."""
+    return WORDS[one.need][2].format(address=escape(one.address) if one.address else "ADDRESS")
+
+
+def attention_lines(found: Sequence[Attention]) -> list[str]:
+    """A line for each kind of thing that needs a person."""
+    return [f"{one.number} {WORDS[one.need][one.number != 1]}: {next_command(one)}" for one in found]
+
+
+def count_lines(counts: Mapping[str, int]) -> list[str]:
+    """Counts by state: one line, or on a terminal a line with a bar for each."""
+    if not sys.stdout.isatty():
+        return ["   ".join(f"{number} {state}" for state, number in counts.items())]
+    largest, digits, name = max(counts.values()), len(str(max(counts.values()))), max(map(len, counts))
+    room = min(LONGEST_BAR, columns() - name - digits - 4)
+    block = "█" if "utf" in (sys.stdout.encoding or "").lower() else "#"
+    return [f"{state:<{name}}  {number:>{digits}}  {block * max(1, round(room * number / largest))}" for state, number in counts.items()]
+
+
+def show(counts: Mapping[str, int], found: Sequence[Attention]) -> None:
+    """Print what needs a person, then the counts, and an empty line."""
+    for line in _lines(counts, found):
+        stdout_line(wrapped(line, 2) if sys.stdout.isatty() else line)
+    stdout_line()
+
+
+def _lines(counts: Mapping[str, int], found: Sequence[Attention]) -> list[str]:
+    needs = attention_lines(found)
+    return [*needs, *([""] if needs else []), *count_lines(counts)]
+
+
+# --- watching --------------------------------------------------------------------------------------------------------
+
+
+def watch(ledger: Ledger, scope: DeliveryFilter) -> None:
+    """Show it every two seconds until nothing is under way; without a terminal, a line for each change."""
+    from distributor.cli.progress import Refreshed
+
+    with Refreshed() as screen:
+        last = None
+        while True:
+            counts = {str(state): number for state, number in ledger.counts(scope).items()}
+            if screen.is_terminal:
+                lines = _lines(counts, ledger.attention(scope)) if counts else ["no deliveries yet"]
+                screen.show("\n".join([time(ledger.now()) or "", "", *(wrapped(line, 2) for line in lines)]))
+            elif counts != last:
+                stdout_line(f"{time(ledger.now())}  {count_lines(counts)[0] if counts else 'no deliveries yet'}")
+                sys.stdout.flush()
+            last = counts
+            if not _is_moving(ledger, scope, counts):
+                return
+            clock.sleep(REFRESH)
+
+
+def _is_moving(ledger: Ledger, scope: DeliveryFilter, counts: Mapping[str, int]) -> bool:
+    if any(counts.get(state) for state in MOVING):
+        return True
+    due = ledger.next_due(scope) if counts.get(State.DEFERRED) else None
+    return due is not None and due <= ledger.now()

@@ -1,0 +1,77 @@
+"""What needs a person first: one query for each kind, by the indexes of states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, distinct, exists, func, or_, select
+
+from distributor.ledger.queries import within
+from distributor.ledger.tables import IS_INCIDENT, certificate, delivery, event, handover, person, request
+from distributor.model.attention import EXPIRING_CERTIFICATE, EXPIRING_PASSWORD, Attention, Need
+from distributor.model.audit_log import format_timestamp, parse_timestamp
+from distributor.model.delivery import DeliveryFilter
+from distributor.model.requests import RequestState
+from distributor.model.states import RECEIVED, PasswordState, State
+
+_later, _revoked = delivery.alias("later"), event.alias("revocation")
+_GONE = (PasswordState.EXPIRED.value, PasswordState.DESTROYED.value)
+_RECEIVED = [state.value for state in RECEIVED]
+_THEIRS = and_(_later.c.person == delivery.c.person, _later.c.id != delivery.c.id, _later.c.state != State.WITHDRAWN.value)
+_NEWER_COPY = exists().where(_THEIRS, _later.c.certificate == delivery.c.certificate, _later.c.generation > delivery.c.generation)
+_NEWER_CERTIFICATE = exists().where(  # of a later plan: certificates of one plan belong together
+    _THEIRS,
+    _later.c.certificate != delivery.c.certificate,
+    _later.c.plan != delivery.c.plan,
+    _later.c.id > delivery.c.id,
+    _later.c.state.in_(_RECEIVED),
+)
+_HAS_INCIDENT = exists().where(IS_INCIDENT, event.c.delivery == delivery.c.id)
+_IS_REVOKED = exists().where(_revoked.c.delivery == delivery.c.id, _revoked.c.event == "revoked")
+
+
+def find(connection: Connection, scope: DeliveryFilter, now: str) -> list[Attention]:
+    """What needs a person, the most pressing first."""
+    moment = parse_timestamp(now)
+    soon, until = format_timestamp(moment + EXPIRING_PASSWORD), format_timestamp(moment + EXPIRING_CERTIFICATE)
+    received = delivery.c.state.in_(_RECEIVED)
+    conditions: dict[Need, tuple[ColumnElement[bool], ...]] = {
+        Need.AMBIGUOUS: (_is(State.AMBIGUOUS),),
+        Need.INCIDENT: (_HAS_INCIDENT, ~_IS_REVOKED, ~_NEWER_CERTIFICATE, certificate.c.not_after > now),
+        Need.BOUNCED: (_is(State.BOUNCED), ~_NEWER_COPY),
+        Need.REJECTED: (_is(State.REJECTED), ~_NEWER_COPY),
+        Need.REQUEST: (request.c.state == RequestState.OPEN.value,),
+        Need.PASSWORD_EXPIRED: (handover.c.state.in_(_GONE), received, ~_NEWER_COPY, ~_HAS_INCIDENT, certificate.c.not_after > now),
+        Need.PASSWORD_EXPIRING: (handover.c.state == PasswordState.READY.value, handover.c.expires_at <= soon, received),
+        Need.CERTIFICATE_EXPIRING: (certificate.c.not_after <= until, received, ~_NEWER_CERTIFICATE, ~_NEWER_COPY),
+    }
+    found = []
+    for need, wanted in conditions.items():
+        number, people, address = connection.execute(within(_counting(need), scope).where(*wanted)).one()
+        if number:
+            found.append(Attention(need, number, address if people == 1 else None))
+    return found
+
+
+def _is(state: State) -> ColumnElement[bool]:
+    return delivery.c.state == state.value
+
+
+def _counting(need: Need) -> Select[Any]:
+    columns: list[ColumnElement[Any]] = [func.count(), func.count(distinct(person.c.id)), func.min(person.c.address)]
+    asked: Select[Any] = select(*columns).select_from(delivery).join(person, person.c.id == delivery.c.person)
+    if need is Need.REQUEST:
+        return asked.join(request, request.c.delivery == delivery.c.id)
+    if need in {Need.INCIDENT, Need.PASSWORD_EXPIRED, Need.CERTIFICATE_EXPIRING}:
+        asked = asked.join(certificate, certificate.c.sha256 == delivery.c.certificate)
+    if need in {Need.PASSWORD_EXPIRED, Need.PASSWORD_EXPIRING}:
+        asked = asked.join(handover, handover.c.delivery == delivery.c.id)
+    return asked
+
+
+def ready_channels(connection: Connection, scope: DeliveryFilter) -> frozenset[str]:
+    """The channels of passwords that wait to be handed over."""
+    asked: Select[Any] = select(handover.c.channel).distinct().join(delivery, delivery.c.id == handover.c.delivery)
+    asked = within(asked.join(person, person.c.id == delivery.c.person), scope)
+    wanted = or_(*(delivery.c.state == state for state in _RECEIVED))
+    return frozenset(connection.execute(asked.where(handover.c.state == PasswordState.READY.value, wanted)).scalars())
