@@ -40,9 +40,9 @@ _HINT = "distributor audit checkpoint"
 
 def signer(settings: config.Settings, ledger: Ledger) -> Signer:
     """The workspace's key, under the ledger's name. Raises InvalidInput where there is none or it cannot be used."""
-    from distributor.model.checkpoints import VerifierKey
+    from distributor.model.checkpoints import ORIGIN, VerifierKey
     from distributor.pki.ed25519 import SigningKey, verify
-    from distributor.workflows.checkpoints import ORIGIN, Signer
+    from distributor.workflows.checkpoints import Signer
 
     reference = bootstrap.checkpoint_key(settings)
     if reference.path is not None and not os.path.lexists(reference.path):
@@ -179,7 +179,7 @@ class _Handler(SysLogHandler):
 
 
 def _to_syslog(destination: Destination, signed: Signed) -> None:
-    """One line with facility auth; over TCP it ends with a line feed (RFC 6587 3.4.2)."""
+    """One line with facility auth; over TCP it ends with LF (RFC 6587 3.4.2)."""
     from distributor.model.checkpoints import compact_line
 
     local, tcp = destination.kind is DestinationKind.LOCAL, destination.kind is DestinationKind.TCP
@@ -257,9 +257,18 @@ def publish_in_child(tell: Callable[[str], object]) -> None:
     In a child process: it loads what signing needs, which a run does without.
     """
     for file in list(bootstrap.written):
-        del bootstrap.written[file]
+        bootstrap.written.pop(file, None)
         for line in _in_child(["audit", "checkpoint", "--after-run", "--config", str(file)]):
             tell(line)
+
+
+def publish_meanwhile(settings: config.Settings, ledger: Ledger, tell: Callable[[str], object]) -> None:
+    """The same for a command that keeps running, where there are new events since the last checkpoint. Raises what the ledger raises."""
+    if settings.audit.checkpoints:
+        last = ledger.last_checkpoint()
+        if ledger.position() != (last.size if last is not None else 0):
+            bootstrap.written[settings.file] = settings
+            publish_in_child(tell)
 
 
 def _in_child(words: Sequence[str]) -> list[str]:

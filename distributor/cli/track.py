@@ -41,6 +41,7 @@ def track(
     is read by IMAP may have requests for another copy.
     """
     from distributor import bootstrap
+    from distributor.bootstrap.checkpoints import publish_meanwhile
 
     if follow and as_json:
         raise UsageError("--follow and --json exclude each other", hint="run `distributor track --json` on a schedule instead")
@@ -48,6 +49,7 @@ def track(
     with bootstrap.open_for_writing(settings) as ledger:
         code = _once(settings, ledger, as_json=as_json)
         while follow:
+            publish_meanwhile(settings, ledger, stderr_line)
             time.sleep(EVERY)
             code = _once(settings, ledger, as_json=False)
     return code

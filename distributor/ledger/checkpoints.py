@@ -13,8 +13,10 @@ from distributor.errors import InvalidInput
 from distributor.ledger import engine
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import checkpoint, event
+from distributor.ledger.transaction import ledger_identity
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.checkpoints import (
+    ORIGIN,
     Checkpoint,
     CheckpointComparison,
     KnownCheckpoint,
@@ -82,6 +84,8 @@ def comparison(database: Database, keys: Sequence[VerifierKey]) -> CheckpointCom
     """Compares the chain with every checkpoint of the ledger; those that these keys signed are verified too."""
     known, faults = [], []
     check: Callable[..., bool] | None = None
+    with database.reading() as connection:
+        origin = ORIGIN + ledger_identity(connection).name
     for row in engine.paged(database, _ALL, 500, {"last": 0}):
         name = f"the ledger's checkpoint of {row[0]} events"
         try:
@@ -90,7 +94,7 @@ def comparison(database: Database, keys: Sequence[VerifierKey]) -> CheckpointCom
             faults.append(error.message)
             continue
         found = parse_checkpoints(stored.note)
-        if len(found) != 1 or not isinstance(found[0], Checkpoint) or found[0].size != stored.size:
+        if len(found) != 1 or not isinstance(found[0], Checkpoint) or (found[0].size, found[0].origin) != (stored.size, origin):
             faults.append(f"{name}: its text was changed")
             continue
         known.append(KnownCheckpoint(name, stored.size, found[0].root, stored.edge, stored.event))

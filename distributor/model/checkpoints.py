@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from distributor.model.audit_log import Link
 
+ORIGIN = "distributor/"  # and the ledger's name: the origin of its checkpoints, and the name of its keys
 ED25519 = b"\x01"  # the signature type of a signed note
 LONGEST_NOTE = 2**16  # characters; one with a signature has 250
 _SIGNATURE = "\u2014 "  # an em dash begins a line with a signature

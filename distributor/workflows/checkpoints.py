@@ -31,7 +31,6 @@ from distributor.model.checkpoints import (
 from distributor.model.people import escape_unsafe
 from distributor.model.ports import Ledger
 
-ORIGIN = "distributor/"  # and the ledger's name: the origin of its checkpoints, and the name of its keys
 TEXT_TYPE = "text/plain; charset=utf-8"
 
 

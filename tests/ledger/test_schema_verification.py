@@ -20,7 +20,7 @@ STRANGE = "was not created by distributor"
 
 def names(world: World) -> list[str]:
     """The triggers of events, as the database has them."""
-    sqlite = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    sqlite = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'event'"
     server = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'event'::regclass AND NOT tgisinternal"
     return sorted(str(name) for (name,) in world.sql(sqlite if world.url.startswith("sqlite") else server))
 
