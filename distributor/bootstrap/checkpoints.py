@@ -138,14 +138,14 @@ def publish(settings: config.Settings, ledger: Ledger, signed: Signed, *, mail: 
 def _publish(settings: config.Settings, ledger: Ledger, signed: Signed, destination: Destination) -> None:
     match destination.kind:
         case DestinationKind.FILE:
-            _to_folder(Path(destination.place), signed)
+            to_folder(Path(destination.place), signed)
         case DestinationKind.MAIL:
             _to_mailbox(settings, ledger, signed, destination.place)
         case _:
-            _to_syslog(destination, signed)
+            to_syslog(destination, signed)
 
 
-def _to_folder(folder: Path, signed: Signed) -> None:
+def to_folder(folder: Path, signed: Signed) -> None:
     """A file for each checkpoint, and one for its time stamp; what is there is never changed."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME.format(signed.stored.size)
@@ -178,7 +178,7 @@ class _Handler(SysLogHandler):
         raise  # noqa: PLE0704  called while an exception is handled
 
 
-def _to_syslog(destination: Destination, signed: Signed) -> None:
+def to_syslog(destination: Destination, signed: Signed) -> None:
     """One line with facility auth; over TCP it ends with LF (RFC 6587 3.4.2)."""
     from distributor.model.checkpoints import compact_line
 

@@ -38,6 +38,12 @@ class TimeStamp:
     certificate: str  # its SHA-256 in hex
 
 
+class _Reply(core.Sequence):  # type: ignore[misc]  # asn1crypto has no types
+    """TimeStampResp of RFC 3161 2.4.2; asn1crypto's requires a token in a refusal too."""
+
+    _fields = [("status", tsp.PKIStatusInfo), ("token", cms.ContentInfo, {"optional": True})]  # noqa: RUF012  asn1crypto's way
+
+
 class BadToken(ValueError):
     """Why a time stamp does not count."""
 
@@ -53,8 +59,8 @@ def request(message: bytes, nonce: int) -> bytes:
 def token(reply: bytes, message: bytes, nonce: int) -> bytes:
     """The token of a reply to `request` (DER). Raises BadToken where it is none for this message and this request."""
     try:
-        found = tsp.TimeStampResp.load(reply[: LARGEST + 1], strict=True)
-        status, data = str(found["status"]["status"].native), bytes(found["time_stamp_token"].dump())
+        found = _Reply.load(reply[: LARGEST + 1], strict=True)
+        status, data = str(found["status"]["status"].native), bytes(found["token"].dump())
     except (ValueError, TypeError, KeyError, OverflowError):
         raise BadToken("not an answer of a time-stamping authority") from None
     if status not in {"granted", "granted_with_mods"}:

@@ -101,7 +101,7 @@ def test_a_note_is_what_c2sp_says_it_is() -> None:
     (key_id,) = struct.unpack(">I", raw[:4])
     assert key_id == int(sha256(b"distributor/abc\x0a\x01" + public).hexdigest()[:8], 16)
     Ed25519PublicKey.from_public_bytes(public).verify(raw[4:], text + b"\n")
-    name, id_, key = str(VERIFIER).split("+")
+    name, id_, key = str(VERIFIER).split("+", 2)
     assert (name, int(id_, 16), base64.b64decode(key)) == ("distributor/abc", key_id, b"\x01" + public)
 
 
