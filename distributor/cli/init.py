@@ -50,10 +50,9 @@ def init(
         (CONFIG, "configuration; its comments say what to change"),
         (LEDGER, "ledger, empty"),
         (KEY, "vault key, opens the passwords: keep a copy in a safe place"),
-        (CHECKPOINT_KEY, "signs checkpoints of the audit log: keep a copy"),
+        (CHECKPOINT_KEY, f"signs checkpoints of the audit log; public key for auditors: {public_key(folder / CONFIG)}"),
     ):
         stdout_line(f"{escape(folder / name)}  {what}")
-    stdout_line(f"public key of checkpoints, for auditors: {public_key(folder / CONFIG)}")
     _next(folder, f"edit {CONFIG}, then distributor doctor")
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,10 +150,8 @@ def test_its_signatures_are_those_of_ed25519(message: bytes, secret: bytes, plac
     assert is_signed(public, bytes(signature), message)
     assert not is_signed(public, bytes(signature), message + b".")
     signature[place // 8] ^= 1 << place % 8
-    try:
+    with suppress(ValueError):  # not a point of the curve
         assert not is_signed(public, bytes(signature), message)
-    except ValueError:
-        pass  # not a point of the curve
 
 
 def test_a_signature_with_a_number_that_is_too_large_is_none() -> None:
