@@ -33,7 +33,7 @@ def checkpoint(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", readable=False, help="Output file; default: stdout.", show_default=False)
     ] = None,
-    after_run: Annotated[bool, typer.Option("--after-run", hidden=True)] = False,
+    after_run: Annotated[bool, typer.Option("--after-run", help="Publish only if there are new events; failures are warnings.")] = False,
     chosen: Config = None,
 ) -> None:
     """Sign a checkpoint of all events, and publish it where `audit.checkpoints` says.
