@@ -10,7 +10,7 @@ import importlib
 import os
 import platform
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
@@ -156,7 +156,7 @@ def with_location(settings: config.Settings, key: str = "") -> Iterator[None]:
 @contextmanager
 def open_for_reading(settings: config.Settings) -> Iterator[Ledger]:
     """The ledger, for commands that only read."""
-    with closing(_ledger(settings)) as ledger:
+    with _opened(settings) as ledger:
         yield ledger
 
 
@@ -166,9 +166,27 @@ def open_for_writing(settings: config.Settings, *, sends: bool = False) -> Itera
 
     Raises InvalidInput where the command sends messages or reveals passwords (`sends`) and the ledger was restored or moved.
     """
-    with closing(_ledger(settings, sends=sends)) as ledger:
+    with _opened(settings, sends=sends) as ledger:
         ledger.expire()
         yield ledger
+
+
+written: dict[Path, config.Settings] = {}  # configurations that publish checkpoints, whose ledger has new events since the last one
+
+
+@contextmanager
+def _opened(settings: config.Settings, *, sends: bool = False) -> Iterator[Ledger]:
+    with closing(_ledger(settings, sends=sends)) as ledger:
+        if not settings.audit.checkpoints:
+            yield ledger
+            return
+        before = ledger.position()
+        try:
+            yield ledger
+        finally:
+            with suppress(Error):  # what made the command fail is told instead
+                if ledger.position() != before:
+                    written[settings.file] = settings
 
 
 def _ledger(settings: config.Settings, *, sends: bool = False) -> Ledger:
@@ -291,9 +309,14 @@ def vault(settings: config.Settings) -> VaultIdentity:
 
 def private_files(settings: config.Settings) -> list[Path]:
     """Files that only their owner may read: the ledger, and every file that a secret is read from."""
-    references = [settings.vault.identity, *_references(settings)]
+    references = [settings.vault.identity, checkpoint_key(settings), *_references(settings)]
     files = [reference.path for reference in references if reference is not None]
     return [path for path in (ledger_file(settings), *files) if path is not None]
+
+
+def checkpoint_key(settings: config.Settings) -> config.SecretRef:
+    """Where the key is that signs checkpoints of the audit log."""
+    return settings.audit.key or config.SecretRef("file", "checkpoint.key", settings.folder)
 
 
 def _references(settings: config.Settings) -> list[config.SecretRef]:

@@ -90,8 +90,11 @@ def program(first: str = "") -> typer.Typer:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and print what went wrong, in two or three lines."""
     try:
-        code = _invoke(arguments)
-        sys.stdout.flush()
+        try:
+            code = _invoke(arguments)
+            sys.stdout.flush()
+        finally:
+            _publish_checkpoints()
     except Error as error:
         return _tell(error)
     except KeyboardInterrupt:
@@ -101,6 +104,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  the last line of defence: no traceback reaches a user
         return _tell(_own_fault(error))
     return code
+
+
+def _publish_checkpoints() -> None:
+    """At the end of whatever wrote events, also where it failed; what goes wrong here is a warning."""
+    bootstrap = sys.modules.get("distributor.bootstrap")
+    if bootstrap is None or not bootstrap.written:
+        return
+    from distributor.bootstrap.checkpoints import publish_in_child
+
+    publish_in_child(stderr_line)
 
 
 def _invoke(arguments: Sequence[str] | None) -> int:

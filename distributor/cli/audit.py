@@ -8,21 +8,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from distributor.cli import audit_report
+from distributor.cli import audit_report, checkpoints
 from distributor.cli.options import Config, Json, replacing
 from distributor.cli.render import counted, escape, print_json, stderr_line, stdout_line
 from distributor.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from distributor.model.audit_log import ExportComparison, VerificationReport
+    from collections.abc import Sequence
+
+    from distributor.cli.checkpoints import GivenCheckpoints
+    from distributor.model.audit_log import ChainObserver, ExportComparison, VerificationReport
+    from distributor.model.ports import Ledger
 
 STDOUT = Path("-")
+VERIFIER = ".verify.py"  # after the name of an export without its suffix
 LARGEST_EXPORT = 2**36  # bytes; an event has less than a thousand and is read one at a time
 app = typer.Typer(help="Export, verify and report the audit log.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
+app.command("checkpoint", epilog=checkpoints.EXAMPLE)(checkpoints.checkpoint)
+app.command("key", epilog=checkpoints.KEY_EXAMPLE)(checkpoints.key)
 
 
 class Format(StrEnum):
@@ -41,16 +48,35 @@ def export(
     form: Annotated[Format, typer.Option("--format", help="Both can be verified later; CSV is for spreadsheets.")] = Format.JSONL,
     chosen: Config = None,
 ) -> None:
-    """Export every event, oldest first, with personal data."""
+    """Export every event, oldest first, with personal data; the export is an event too, the last one in it.
+
+    Beside an export as JSON Lines comes a program that verifies it with nothing but Python.
+    """
     from distributor import bootstrap
     from distributor.workflows import audit
 
+    verifier = None
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger, _whole(output) as write:
+        _record(ledger, form)
         number = audit.export(ledger.records(), str(form), write)
     if output == STDOUT:
         stderr_line(counted(number, "event"))
-    else:
-        stderr_line(f"{counted(number, 'event')} in {output}; next: distributor audit verify {output}")
+        return
+    if form is Format.JSONL:
+        verifier = output.with_name(f"{output.name.removesuffix('.jsonl')}{VERIFIER}")
+        with replacing(verifier, 0o600, such_as="evidence.jsonl") as file:
+            file.write(Path(__file__).with_name("verify_export.py").read_bytes())
+    stderr_line(f"{counted(number, 'event')} in {escape(output)}; next: distributor audit verify {escape(output)}")
+    if verifier is not None:
+        stderr_line(f"without distributor: python3 {escape(verifier)} {escape(output)}")
+
+
+def _record(ledger: Ledger, form: Format) -> None:
+    """Record the export before anything is written; a copy that cannot be written to can be exported all the same."""
+    try:
+        ledger.note_export(str(form))
+    except InvalidInput as error:
+        stderr_line(f"warning: this export is not recorded in the ledger: {escape(error.message)}")
 
 
 @contextmanager
@@ -72,18 +98,27 @@ def verify(
         Path | None,
         typer.Option("--against", metavar="EXPORT", readable=False, help="An earlier export, whose events must all still be there."),
     ] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option("--checkpoint", metavar="FILE", readable=False, help="A signed checkpoint, or a log with several; may be repeated."),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="KEY", help="Public key that checkpoints are signed with; default: that of this workspace."),
+    ] = None,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Verify the audit chain, and every delivery, person, password and message in the ledger against it.
+    """Verify the audit chain, and every delivery, person, password, message and checkpoint in the ledger against it.
 
-    Somebody who can write to the ledger could recompute the whole chain: only `--against`, with an export kept elsewhere, finds that.
+    Somebody who can write to the ledger could recompute the whole chain: only `--against`, with an export kept elsewhere, or
+    `--checkpoint`, with a checkpoint kept elsewhere, finds that.
     """
-    beside = None if against is None else _beside(against)
-    report = _in_ledger(chosen, beside) if file is None else _in_file(file, beside)
-    what, findings = "ledger" if file is None else str(file), report.findings
+    found = _in_ledger(chosen, against, checkpoint or (), key or ()) if file is None else _in_file(file, chosen, against, checkpoint, key)
+    report, findings = found.report, found.report.findings
+    what = "ledger" if file is None else str(file)
     if as_json:
-        _answer("the ledger" if file is None else what, report, beside)
+        _answer("the ledger" if file is None else what, found)
         return 1 if findings else 0
     for finding in findings:
         stdout_line(escape(finding))
@@ -91,20 +126,29 @@ def verify(
         _tell_notes(report)
         stderr_line(f"{what}: {counted(len(findings), 'finding')}; do not change it, and compare it with a backup")
         return 1
-    _tell_whole(what, report, beside, of_ledger=file is None)
+    _tell_whole(what, found, of_ledger=file is None)
     return 0
 
 
-def _answer(what: str, report: VerificationReport, beside: ExportComparison | None) -> None:
+class _Verified(NamedTuple):
+    report: VerificationReport
+    beside: ExportComparison | None
+    given: GivenCheckpoints
+
+
+def _answer(what: str, found: _Verified) -> None:
+    report, beside, given = found
     last = {"seq": report.events, "at": report.at, "hash": report.hash} if report.events else None
     verified = {"verified": what, "ok": not report.findings, "findings": report.findings, "last": last}
     counts = {"erased": report.erased, "set_back": report.back}
     compared = None if beside is None else {"export": beside.name, "unchanged": beside.events}
-    print_json("audit", {**verified, **counts, "against": compared, "notes": report.notes})
+    kept = {"kept": report.checkpoints, "given": [{"file": one.name, "events": one.size} for one in given.comparison.matching]}
+    print_json("audit", {**verified, **counts, "against": compared, "checkpoints": kept, "notes": report.notes})
 
 
-def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison | None, *, of_ledger: bool) -> None:
+def _tell_whole(what: str, found: _Verified, *, of_ledger: bool) -> None:
     """Say what was proved. Whether an exported file has the ledger's last event cannot be seen from the file."""
+    report, beside, given = found
     if not report.events:
         stdout_line(f"{what}: audit chain intact, no events yet")
         _tell_notes(report)
@@ -112,9 +156,18 @@ def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison 
     stdout_line(escape(f"{what}: audit chain intact: {counted(report.events, 'event')}, the last at {report.at[:40]}, hash {report.hash}"))
     if beside is not None:
         stdout_line(escape(f"{counted(beside.events, 'event')} of {beside.name}: none changed, none missing"))
+    for line in given.lines():
+        stdout_line(escape(line))
     if of_ledger:
         what = "the delivery matches" if report.deliveries == 1 else f"all {report.deliveries} deliveries match"
         stdout_line(f"{what} the audit log")
+        if report.checkpoints:
+            kept = (
+                "the checkpoint in the ledger matches"
+                if report.checkpoints == 1
+                else f"all {report.checkpoints} checkpoints in the ledger match"
+            )
+            stdout_line(f"{kept} the audit log")
     if report.back:
         stdout_line(
             f"{counted(report.back, 'event')} dated earlier than the event before: a clock was set back; the numbers give the order"
@@ -131,19 +184,32 @@ def _tell_notes(report: VerificationReport) -> None:
         stderr_line(escape(note))
 
 
-def _in_ledger(chosen: Path | None, beside: ExportComparison | None) -> VerificationReport:
+def _in_ledger(chosen: Path | None, against: Path | None, files: Sequence[Path], keys: Sequence[str]) -> _Verified:
     from distributor import bootstrap
+    from distributor.bootstrap.checkpoints import public_keys
     from distributor.cli.ledger import warn_clock_ahead
 
-    with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
+    beside, settings = None if against is None else _beside(against), bootstrap.settings(chosen)
+    with bootstrap.open_for_reading(settings) as ledger:
         warn_clock_ahead(ledger)
-        return ledger.prove(beside)
+        known = checkpoints.parse_keys(keys) or public_keys(settings, ledger)
+        given = checkpoints.read(files, known)
+        return _Verified(ledger.prove(_observers(beside, given), known), beside, given)
 
 
-def _in_file(file: Path, beside: ExportComparison | None) -> VerificationReport:
+def _in_file(file: Path, chosen: Path | None, against: Path | None, files: Sequence[Path] | None, keys: Sequence[str] | None) -> _Verified:
     from distributor.workflows import audit
 
-    return audit.prove_export(_lines(file), beside)
+    beside = None if against is None else _beside(against)
+    known = checkpoints.parse_keys(keys or ())
+    if files and not known:
+        known = checkpoints.own_keys(chosen)
+    given = checkpoints.read(files or (), known)
+    return _Verified(audit.prove_export(_lines(file), _observers(beside, given)), beside, given)
+
+
+def _observers(beside: ExportComparison | None, given: GivenCheckpoints) -> list[ChainObserver]:
+    return [*([beside] if beside is not None else []), given.comparison]
 
 
 def _beside(export: Path) -> ExportComparison:

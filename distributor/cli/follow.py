@@ -134,6 +134,7 @@ class Follower:
     def _cycle(self) -> bool:
         """Plan approved requests and send what is due; whether anything was sent."""
         from distributor import bootstrap
+        from distributor.bootstrap.checkpoints import publish_in_child
         from distributor.workers import process
         from distributor.workflows.sending.run import recover
 
@@ -147,6 +148,7 @@ class Follower:
                 report = self._send(ledger)
             self._mail_passwords(ledger)
             self.seen, self.looked, self.due = ledger.position(), monotonic(), ledger.next_due(self.scope)
+        publish_in_child(lambda line: self.log("checkpoint", line))
         if report is not None and report.error is not None:
             raise report.error
         return report is not None and report.accepted > 0

@@ -50,6 +50,7 @@ def init(
         (CONFIG, "configuration; its comments say what to change"),
         (LEDGER, "ledger, empty"),
         (KEY, "vault key, opens the passwords: keep a copy in a safe place"),
+        (CHECKPOINT_KEY, f"signs checkpoints of the audit log; public key for auditors: {public_key(folder / CONFIG)}"),
     ):
         stdout_line(f"{escape(folder / name)}  {what}")
     _next(folder, f"edit {CONFIG}, then distributor doctor")
@@ -75,7 +76,7 @@ def _next(folder: Path, what: str) -> None:
     stderr_line(f"next: {elsewhere}{what}")
 
 
-CONFIG, LEDGER, KEY = "distributor.toml", "distributor.db", "vault.key"
+CONFIG, LEDGER, KEY, CHECKPOINT_KEY = "distributor.toml", "distributor.db", "vault.key", "checkpoint.key"
 
 TEMPLATE = """\
 # distributor: S/MIME certificates to phones. `distributor config show` prints the values in effect and where each comes from.
@@ -148,6 +149,11 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # administrators = ["object id of a person or group"]           # helpdesk and auditors likewise
 # requests = "approve"             # for another copy: approve (by an administrator) | automatic
 
+# [audit]                          # signed checkpoints of the audit log, for an auditor (see docs/audit.md#checkpoints)
+# checkpoints = ["file:/mnt/audit/checkpoints/", "syslog", "mail:auditor@example.org"]   # published after each command that wrote events
+# timestamp = "https://timestamp.example.org"                   # a time-stamping authority (RFC 3161)
+# key = "file:checkpoint.key"
+
 # [requests]                       # by mail, read by a tracker of kind "imap" (see docs/requests-by-mail.md#before-you-switch-it-on)
 # by_mail = true
 # authserv_id = "mx.example.org"
@@ -159,6 +165,7 @@ def create(
 ) -> Path:
     """Create a workspace and return its configuration; raises RequestDenied when there is one, and leaves nothing behind on failure."""
     from distributor import bootstrap
+    from distributor.bootstrap import checkpoints
     from distributor.cli.init_transport import LOCAL
     from distributor.model.people import escape_unsafe
 
@@ -166,7 +173,7 @@ def create(
         raise InvalidInput("the folder's name has unprintable characters", where=str(folder), hint="choose another folder")
     _refuse_empty(folder / LEDGER)
     with _all_or_nothing(folder) as made:
-        for name in (CONFIG, LEDGER, KEY):
+        for name in (CONFIG, LEDGER, KEY, CHECKPOINT_KEY):
             if os.path.lexists(folder / name):
                 raise RequestDenied(
                     "already exists; nothing is overwritten", where=str(folder / name), hint="choose another folder: `distributor init DIR`"
@@ -174,6 +181,7 @@ def create(
         bootstrap.refuse_lost(folder / LEDGER)
         identity, recipient = bootstrap.new_identity()
         made.append(_write(folder / KEY, identity.reveal()))
+        made.append(_write(folder / CHECKPOINT_KEY, checkpoints.new_key().reveal()))
         bootstrap.create_ledger(folder / LEDGER)
         made.append(folder / LEDGER)
         made.append(
@@ -183,6 +191,16 @@ def create(
             ),
         )
     return folder / CONFIG
+
+
+def public_key(config: Path) -> str:
+    """The public key that a workspace's checkpoints are verified with."""
+    from distributor import bootstrap
+    from distributor.bootstrap.checkpoints import signer
+
+    settings = bootstrap.settings(config)
+    with bootstrap.open_for_reading(settings) as ledger:
+        return str(signer(settings, ledger).key)
 
 
 def complete(config: Path) -> Settings | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,19 +14,21 @@ import typer
 from distributor.cli.log import Log, LogFormat, Notifier
 from distributor.cli.options import Config, LogOption
 from distributor.cli.render import stderr_line
-from distributor.errors import InvalidInput
+from distributor.errors import Error, InvalidInput
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from uvicorn import Server
 
     from distributor.config import Settings
+    from distributor.model.ports import Ledger
 
 
 EXAMPLE = "\b\nexample:\n  distributor serve --host 127.0.0.1 --port 8000"
 KEEP_ALIVE = 15  # seconds that a connection is kept without a request
 GRACE = 10  # seconds that requests may take to finish after SIGTERM
 SIGN_OF_LIFE = 300  # ticks of uvicorn, a tenth of a second each, between two signs of life to systemd
+CHECKPOINT_EVERY = 600.0  # seconds between two looks for events that no checkpoint has yet
 WAITING = 512  # connections that the kernel keeps while they wait
 
 
@@ -75,9 +79,37 @@ def _run(settings: Settings, listener: socket.socket, log: Log) -> None:
         if portal.actions.vault is None:
             stderr_line("no `vault.identity` on this host: the portal shows no passwords, the helpdesk does")
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has stopped; the ledger is still open then
-        _server(create_app(portal), notify).run(sockets=[listener])
+        with _checkpoints(settings, ledger, log):
+            _server(create_app(portal), notify).run(sockets=[listener])
         notify("STOPPING=1")
         stderr_line("stopped")
+
+
+@contextmanager
+def _checkpoints(settings: Settings, ledger: Ledger, log: Log) -> Iterator[None]:
+    """Meanwhile, publish checkpoints of what happens in the portal, where they are configured."""
+    import threading
+
+    from distributor.bootstrap.checkpoints import publish_meanwhile
+
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(CHECKPOINT_EVERY):
+            try:
+                publish_meanwhile(settings, ledger, lambda line: log("checkpoint", line))
+            except Error as error:
+                log("checkpoint", str(error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    if settings.audit.checkpoints:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if thread.is_alive():
+            thread.join(GRACE)
 
 
 def _log_to(log: Log) -> None:

@@ -259,6 +259,7 @@ def _show_next(bounced: Sequence[StateChange]) -> None:
 def _follow(settings: Settings, log: Log) -> int:
     """A round every five minutes until SIGTERM or Ctrl-C; the exit code. Raises what no waiting mends."""
     from distributor import bootstrap
+    from distributor.bootstrap.checkpoints import publish_meanwhile
     from distributor.cli.follow import StopFlag
 
     notify, stop = Notifier.of(os.environ), StopFlag()
@@ -270,6 +271,7 @@ def _follow(settings: Settings, log: Log) -> int:
             try:
                 with bootstrap.open_for_writing(settings) as ledger:
                     _log_round(_round(settings, ledger, lambda one: log(str(one.level), one.message, hint=one.hint)), log)
+                    publish_meanwhile(settings, ledger, lambda line: log("checkpoint", line))
             except ServiceUnavailable as error:
                 _log_refusal(error, log)
             _wait(stop, notify)

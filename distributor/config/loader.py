@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from distributor.config.audit import AuditLog
 from distributor.config.converter import ConfigErrors, ConfigFault, structure, unknown
 from distributor.config.provenance import ENTRY, TABLE, line_of, lines_of, origins
 from distributor.config.schema import (
@@ -50,6 +51,7 @@ TABLES: Mapping[str, type[Any]] = {
     "trust": TrustSettings,
     "portal": Portal,
     "requests": MailRequests,
+    "audit": AuditLog,
 }
 NO_TRANSPORT = Table("folder", {}, "transport")  # in place of a table that may be missing
 REQUIRED = ("organisation", "sender", "transport", "vault")
@@ -87,7 +89,7 @@ def read(file: Path, kinds: AdapterKinds, optional: Collection[str] = ()) -> Set
     own = _own(document, file.parent, faults)
     own["senders"] = _senders(document, file.parent, faults)
     tables = adapters(document, file.parent, kinds, faults)
-    faults += validate(own, kinds)
+    faults += validate(own, kinds, file.parent)
     if faults:
         raise _several(file, lines_of(text), faults)
     listed = [tuple(table for table in tables if family_of(table) == name) for name in LISTS]

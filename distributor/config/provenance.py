@@ -83,7 +83,7 @@ def _without_passwords(key: str, value: object) -> object:
 
 
 def _provenance_own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int]) -> Iterator[tuple[str, Provenance]]:
-    for name in ("organisation", "sender", "package", "password", "vault", "ledger", "limits", "trust", "portal"):
+    for name in ("organisation", "sender", "package", "password", "vault", "ledger", "limits", "trust", "portal", "audit"):
         table, given = getattr(settings, name), document.get(name, {})
         if table is None:
             continue

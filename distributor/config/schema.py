@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from distributor.config.audit import AuditLog
 from distributor.config.converter import ConfigErrors, ConfigFault, structure
 from distributor.config.secrets import SecretRef
 from distributor.errors import Error
@@ -187,6 +188,7 @@ class Settings:
     trust: TrustSettings | None = None
     portal: Portal | None = None
     requests: MailRequests = field(default_factory=MailRequests)
+    audit: AuditLog = field(default_factory=AuditLog)
     sources: tuple[Table, ...] = ()
     trackers: tuple[Table, ...] = ()
     rosters: tuple[Table, ...] = ()

@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from distributor.config.audit import AuditLog, audit_faults
 from distributor.config.converter import ConfigFault
 from distributor.config.schema import AdapterKinds, MailRequests, Organisation, Password, Portal, Sender, SenderMailbox, VaultKeys
 from distributor.model import passwords
@@ -22,8 +24,8 @@ _AUTHSERV_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58,}")
 
 
-def validate(own: Mapping[str, Any], kinds: AdapterKinds) -> list[ConfigFault]:
-    """The faults of values whose types are right. `own`: the tables that belong to no adapter."""
+def validate(own: Mapping[str, Any], kinds: AdapterKinds, folder: Path) -> list[ConfigFault]:
+    """The faults of values whose types are right. `own`: the tables that belong to no adapter; `folder`: of the configuration."""
     faults: list[ConfigFault] = []
     match own.get("organisation"):
         case Organisation() as organisation:
@@ -37,6 +39,9 @@ def validate(own: Mapping[str, Any], kinds: AdapterKinds) -> list[ConfigFault]:
     match own.get("requests"):
         case MailRequests() as requests:
             faults += _requests(requests)
+    match own.get("audit"):
+        case AuditLog() as audit:
+            faults += audit_faults(audit, folder)
     match own.get("limits"):
         case Limits() as limits:
             faults += _limits(limits)

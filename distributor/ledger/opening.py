@@ -21,7 +21,7 @@ from distributor.model.issues import Diagnostic
 # Which schema a database has, and the way from there to the program's own.
 
 
-NEWEST = 11  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
+NEWEST = 12  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
 _UPGRADING = 0x64737472  # the advisory lock that orders upgrades on PostgreSQL
 
 

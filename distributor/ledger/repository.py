@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from distributor.ledger import queries
 from distributor.ledger.channel_repository import SqlPasswordChannels
+from distributor.ledger.checkpoint_repository import SqlCheckpoints
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.lazy import late
@@ -21,7 +23,7 @@ from distributor.ledger.locks import mailbox_locks
 from distributor.ledger.reminder_repository import SqlReminders
 from distributor.ledger.request_repository import SqlRequests
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
-from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport, format_timestamp, parse_timestamp
+from distributor.model.audit_log import AuditRecord, ChainObserver, Event, VerificationReport, format_timestamp, parse_timestamp
 from distributor.model.certificates import CertificateHolder, CertificateInUse, Locator, RevokedDelivery
 from distributor.model.clocks import TOLERANCE
 from distributor.model.delivery import (
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
         sending,
         verification,
     )
+    from distributor.model.checkpoints import VerifierKey
     from distributor.model.ports import Now
 else:  # a command that reads needs two or three of them
     adoption, certificate_owners, certificates, leases = late("adoption certificate_owners certificates leases")
@@ -75,7 +78,7 @@ else:  # a command that reads needs two or three of them
     packing, passwords, planning, resolution, sending, verification = late("packing passwords planning resolution sending verification")
 
 
-class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders):
+class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders, SqlCheckpoints):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
     def __init__(self, database: Database, *, by: str, now: Now | None, guard: CopyGuard | None = None) -> None:
@@ -281,8 +284,9 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders):
     def records(self) -> Iterator[AuditRecord]:
         return verification.records(self._database)
 
-    def prove(self, beside: ExportComparison | None = None) -> VerificationReport:
-        return verification.verify(self._database, beside)
+    def prove(self, observers: Sequence[ChainObserver] = (), keys: Sequence[VerifierKey] = ()) -> VerificationReport:
+        own = self._comparison(keys)
+        return replace(verification.verify(self._database, (own, *observers)), checkpoints=len(own.matching))
 
     def verify(self) -> list[Issue | str]:
         return [*self.prove().findings]

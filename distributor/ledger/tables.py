@@ -218,6 +218,17 @@ mailbox = Table(  # how far each mailbox was read; no event tells of it
     Column("position", TEXT, nullable=False),
 )
 
+checkpoint = Table(  # signed statements about the events; no event tells of one
+    "checkpoint",
+    metadata,
+    Column("size", Integer, primary_key=True, autoincrement=False),  # how many events
+    Column("at", TEXT, nullable=False),
+    Column("note", TEXT, nullable=False),
+    Column("edge", TEXT, nullable=False),  # of the Merkle tree: hashes, the largest subtree first, separated by blanks
+    Column("event", TEXT, nullable=False),  # the hash of event number `size`
+    Column("token", TEXT),  # an RFC 3161 time stamp of the note in base64
+)
+
 head = Table(
     "head",
     metadata,

@@ -24,7 +24,7 @@ from distributor.ledger.request_verification import verify_requests
 from distributor.ledger.schema_verification import verify_schema
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, head, outbox, owner, person, plan, publication
 from distributor.ledger.transaction import ledger_identity
-from distributor.model.audit_log import ORIGIN, AuditRecord, ChainVerifier, ExportComparison, Link, VerificationReport, format_timestamp
+from distributor.model.audit_log import ORIGIN, AuditRecord, ChainObserver, ChainVerifier, Link, VerificationReport, format_timestamp
 from distributor.model.states import State
 from distributor.pki import spki
 
@@ -46,15 +46,15 @@ def records(database: Database) -> Iterator[AuditRecord]:
         prev = hash_
 
 
-def verify(database: Database, beside: ExportComparison | None = None) -> VerificationReport:
-    """Everything that is wrong, also beside an earlier export, and how far the chain goes.
+def verify(database: Database, observers: Sequence[ChainObserver] = ()) -> VerificationReport:
+    """Everything that is wrong, also by observers of the chain (an earlier export, checkpoints), and how far the chain goes.
 
     Each step relies on those before: a row is compared only with events that step (0) found good.
     """
-    chain, claims, rows = _Chain(database, beside), _Claims(), _Rows(database)
+    chain, claims, rows = _Chain(database, observers), _Claims(), _Rows(database)
     notes: list[str] = []
     found = joined(
-        chain.faults(claims),  # (0) each event with its hash and the one before, the last with the head, all with the earlier export
+        chain.faults(claims),  # (0) each event with its hash and the one before, the last with the head, all with the observers
         _of_name(database),  # (1) the ledger's name with the first event
         rows.faults(chain.doubtful),  # (2) each delivery, its password and its message with its events
         claims.faults(database),  # (3) the processes that sent with the events of their claims
@@ -75,9 +75,9 @@ def verify(database: Database, beside: ExportComparison | None = None) -> Verifi
 class _Chain:
     """Every link, in order, and the head that must name the last."""
 
-    def __init__(self, database: Database, beside: ExportComparison | None) -> None:
+    def __init__(self, database: Database, observers: Sequence[ChainObserver]) -> None:
         self.walk = ChainVerifier()
-        self._beside = beside
+        self._observers = observers
         self.erased = 0
         self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows cannot be compared with events
         self._database = database
@@ -94,8 +94,8 @@ class _Chain:
                         self.doubtful.add(link.delivery)
                     yield from found
                 self.erased += link.personal is None and bool(link.commitment)
-                if self._beside:
-                    yield from self._beside.step(link)
+                for observer in self._observers:
+                    yield from observer.step(link)
                 claims.step(link)
             if len(page) < PAGE:
                 yield from self._end(ends)
@@ -103,8 +103,8 @@ class _Chain:
 
     def _end(self, ends: Any) -> Iterator[str]:  # noqa: ANN401  the row of the head, if there is one
         yield from self.walk.end()
-        if self._beside:
-            yield from self._beside.end(self.walk.seq)
+        for observer in self._observers:
+            yield from observer.end(self.walk.seq)
         if ends is None:
             yield f"event {self.walk.seq}: is the last one, but the record of the last event is missing"
         elif (ends.seq, ends.hash) != (self.walk.seq, self.walk.hash):

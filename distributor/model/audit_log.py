@@ -7,11 +7,11 @@ Personal fields enter as `commitment`, the SHA-256 of a random salt and their ca
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from distributor.model.states import ADOPTED, EDGES, State
 
@@ -227,6 +227,19 @@ class VerificationReport:
     back: int = 0  # events whose time is earlier than that of the event before, which is no fault
     deliveries: int = 0  # deliveries whose rows were compared with their events; 0 for a file
     notes: tuple[str, ...] = ()  # what could not be checked, and why
+    checkpoints: int = 0  # the ledger's own that match its events
+
+
+class ChainObserver(Protocol):
+    """Looks at each event of a chain while it is verified."""
+
+    def step(self, link: Link) -> Iterable[str]:
+        """The findings about an event, each in one line."""
+        ...
+
+    def end(self, last: int) -> Iterable[str]:
+        """The findings about the whole chain, whose last event has the number `last`."""
+        ...
 
 
 # --- export comparison --------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from distributor.model.attention import AttentionQueries
-from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport
+from distributor.model.audit_log import AuditRecord, ChainObserver, Event, VerificationReport
 from distributor.model.audit_report import AuditReports
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
 from distributor.model.channels import PasswordChannels
+from distributor.model.checkpoints import Checkpoints, VerifierKey
 from distributor.model.csv_table import FurtherColumns
 from distributor.model.delivery import (
     ALL_SENDERS,
@@ -182,6 +183,7 @@ class Ledger(  # all that one class implements
     Reminders,
     AuditReports,
     AttentionQueries,
+    Checkpoints,
     Protocol,
 ):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.
@@ -304,8 +306,8 @@ class Ledger(  # all that one class implements
         """Every event with its hashes, oldest first; streams."""
         ...
 
-    def prove(self, beside: ExportComparison | None = None) -> VerificationReport:
-        """Verify the chain (also against an earlier export), the rows and the database."""
+    def prove(self, observers: Sequence[ChainObserver] = (), keys: Sequence[VerifierKey] = ()) -> VerificationReport:
+        """Verify the chain (also by observers), the rows, the database, and the checkpoints, whose signatures need the public `keys`."""
         ...
 
     def verify(self) -> list[Issue | str]:

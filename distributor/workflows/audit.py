@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain as joined
 from typing import Any, NamedTuple
 
-from distributor.model.audit_log import AuditRecord, ChainVerifier, ExportComparison, Link, VerificationReport, canonical, format_timestamp
+from distributor.model.audit_log import AuditRecord, ChainObserver, ChainVerifier, Link, VerificationReport, canonical, format_timestamp
 from distributor.model.people import escape_unsafe, neutralise_formula
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
@@ -78,8 +78,8 @@ class _Unreadable(NamedTuple):
     reason: str
 
 
-def prove_export(lines: Iterable[str], beside: ExportComparison | None = None) -> VerificationReport:
-    """Verify an exported file, JSON Lines or CSV, also beside an earlier one."""
+def prove_export(lines: Iterable[str], observers: Sequence[ChainObserver] = ()) -> VerificationReport:
+    """Verify an exported file, JSON Lines or CSV, also by observers of its chain (an earlier export, checkpoints)."""
     verifier, erased = ChainVerifier(), 0
     findings: list[str] = []
     for found in _followed(verifier, lines):
@@ -87,11 +87,11 @@ def prove_export(lines: Iterable[str], beside: ExportComparison | None = None) -
             findings.append(found)
         else:
             erased += found.salt is None and bool(found.commitment)
-            findings += beside.step(found) if beside else ()
+            findings += [finding for observer in observers for finding in observer.step(found)]
         if len(findings) >= MOST:
             break
     else:
-        findings += beside.end(verifier.seq) if beside else ()
+        findings += [finding for observer in observers for finding in observer.end(verifier.seq)]
     return VerificationReport(tuple(findings[:MOST]), verifier.seq, verifier.at, verifier.hash, erased, verifier.back)
 
 

@@ -40,10 +40,10 @@ def test_a_ledger_that_went_on_begins_with_its_export_in_both_forms(sent: Worksp
         assert sent.run(f"distributor audit export --format {form} --output kept.{form}").returncode == 0
     assert sent.run("distributor resend alice@example.org --reason lost --yes").returncode == 0
     number = len((sent.folder / "kept.jsonl").read_text(encoding="utf-8").splitlines())
-    for form in ("jsonl", "csv"):
+    for form, more in (("jsonl", 0), ("csv", 1)):  # the first export is an event of the second
         done = sent.run(f"distributor audit verify --against kept.{form}")
         assert done.returncode == 0, done.stdout
-        assert f"{number} events of kept.{form}: none changed, none missing" in done.stdout
+        assert f"{number + more} events of kept.{form}: none changed, none missing" in done.stdout
     answer = json.loads(sent.run("distributor audit verify --against kept.jsonl --json").stdout)
     assert (answer["ok"], answer["against"]) == (True, {"export": "kept.jsonl", "unchanged": number})
 

@@ -75,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
             case speak:
                 speak(self)
 
+    do_POST = do_GET  # noqa: N815  a name of the library
+
     def log_message(self, *_: object) -> None:
         """Nothing."""
 

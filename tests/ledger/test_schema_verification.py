@@ -28,7 +28,7 @@ def migrated_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def names(world: World) -> list[str]:
     """The triggers of events, as the database has them."""
-    sqlite = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    sqlite = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'event'"
     server = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'event'::regclass AND NOT tgisinternal"
     return sorted(str(name) for (name,) in world.sql(sqlite if world.url.startswith("sqlite") else server))
 
