@@ -133,13 +133,13 @@ def _in_ledger(chosen: Path | None, beside: ExportComparison | None) -> Verifica
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
         warn_clock_ahead(ledger)
-        return ledger.prove(beside)
+        return ledger.prove(() if beside is None else (beside,))
 
 
 def _in_file(file: Path, beside: ExportComparison | None) -> VerificationReport:
     from distributor.workflows import audit
 
-    return audit.prove_export(_lines(file), beside)
+    return audit.prove_export(_lines(file), () if beside is None else (beside,))
 
 
 def _beside(export: Path) -> ExportComparison:

@@ -323,10 +323,16 @@ def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
 
 def paged(database: Database, asked: Statement, size: int, values: Values) -> Iterator[Any]:
     """The rows of a query in pages, each in a transaction of its own. It is ordered by its first column, which it compares with `last`."""
+    for page in pages(database, asked, size, values):
+        yield from page
+
+
+def pages(database: Database, asked: Statement, size: int, values: Values) -> Iterator[list[Any]]:
+    """As `paged`, a page at a time; the last one may be empty."""
     while True:
         with database.reading() as connection:
             page = all_rows(connection, asked, values)
-        yield from page
+        yield page
         if len(page) < size:
             return
         values = {**values, "last": page[-1][0]}

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport
+from distributor.model.audit_log import AuditRecord, ChainObserver, Event, VerificationReport
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
 from distributor.model.channels import PasswordChannels
 from distributor.model.csv_table import FurtherColumns
@@ -299,8 +299,8 @@ class Ledger(  # all that one class implements
         """Every event with its hashes, oldest first; streams."""
         ...
 
-    def prove(self, beside: ExportComparison | None = None) -> VerificationReport:
-        """Verify the chain (also against an earlier export), the rows and the database."""
+    def prove(self, observers: Sequence[ChainObserver] = ()) -> VerificationReport:
+        """Verify the chain (also with observers of its events), the rows and the database."""
         ...
 
     def verify(self) -> list[Issue | str]:

@@ -9,15 +9,23 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain as joined
 from typing import Any, NamedTuple
 
-from distributor.model.audit_log import AuditRecord, ChainVerifier, ExportComparison, Link, VerificationReport, canonical, format_timestamp
+from distributor.model.audit_log import (
+    MOST_FINDINGS,
+    AuditRecord,
+    ChainObserver,
+    ChainVerifier,
+    Link,
+    VerificationReport,
+    canonical,
+    format_timestamp,
+)
 from distributor.model.people import escape_unsafe
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
-MOST = 1000  # findings
 LONGEST_LINE = 2**22  # characters; an event has a few thousand
 _TOO_LONG = "longer than any event"
 LONGEST = 300  # characters of one; a forged file chooses what it is called
@@ -96,8 +104,8 @@ class _Unreadable(NamedTuple):
     reason: str
 
 
-def prove_export(lines: Iterable[str], beside: ExportComparison | None = None) -> VerificationReport:
-    """Verify an exported file, JSON Lines or CSV, also beside an earlier one."""
+def prove_export(lines: Iterable[str], observers: Sequence[ChainObserver] = ()) -> VerificationReport:
+    """Verify an exported file, JSON Lines or CSV, with observers of its events: an earlier export, checkpoints."""
     verifier, erased = ChainVerifier(), 0
     findings: list[str] = []
     for found in _followed(verifier, lines):
@@ -105,12 +113,14 @@ def prove_export(lines: Iterable[str], beside: ExportComparison | None = None) -
             findings.append(found)
         else:
             erased += found.salt is None and bool(found.commitment)
-            findings += beside.step(found) if beside else ()
-        if len(findings) >= MOST:
+            for observer in observers:
+                findings += observer.step(found)
+        if len(findings) >= MOST_FINDINGS:
             break
     else:
-        findings += beside.end(verifier.seq) if beside else ()
-    return VerificationReport(tuple(findings[:MOST]), verifier.seq, verifier.at, verifier.hash, erased, verifier.back)
+        for observer in observers:
+            findings += observer.end(verifier.seq)
+    return VerificationReport(tuple(findings[:MOST_FINDINGS]), verifier.seq, verifier.at, verifier.hash, erased, verifier.back)
 
 
 def earlier(lines: Iterable[str]) -> Iterator[Link | str]:

@@ -23,7 +23,7 @@ def written(records: list[AuditRecord], form: str = "jsonl") -> list[str]:
 def compared(now: list[AuditRecord], before: list[str]) -> list[str]:
     """What is wrong with a chain, all of whose hashes were computed anew, beside an export."""
     beside = ExportComparison("earlier.jsonl", earlier(before))
-    findings = list(prove_export(written(rehashed(now)), beside).findings)
+    findings = list(prove_export(written(rehashed(now)), [beside]).findings)
     return findings or [f"{beside.events} unchanged"]
 
 
@@ -80,7 +80,7 @@ def test_events_cut_off_at_the_end_are_told() -> None:
 def test_events_removed_in_between_without_new_hashes_are_told() -> None:
     lines = written(longer())
     beside = ExportComparison("earlier.jsonl", earlier(lines))
-    found = prove_export([*lines[:2], *lines[4:]], beside).findings
+    found = prove_export([*lines[:2], *lines[4:]], [beside]).findings
     assert "event 5: events 3 to 4 of earlier.jsonl should come before it and were removed" in found
 
 
