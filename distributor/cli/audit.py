@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distributor.cli import forget
 from distributor.cli.options import Config, Json, replacing
 from distributor.cli.render import counted, escape, print_json, stderr_line, stdout_line
 from distributor.errors import InvalidInput
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 STDOUT = Path("-")
 LARGEST_EXPORT = 2**36  # bytes; an event has less than a thousand and is read one at a time
 app = typer.Typer(help="Export and verify the audit log.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
+
+app.command("forget", epilog=forget.EXAMPLE)(forget.forget)
 
 
 class Format(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -191,6 +191,26 @@ class Database:
             self._after_fork()
             with self._lock, translated(self.where):
                 sqlite.empty_log(self._connected(), 0)
+
+    def compact(self) -> bool:
+        """Rewrite the database, so that nothing deleted is left in unused space; False where others are at work or it is not ours."""
+        self._after_fork()
+        with self._lock:
+            driver: Any = self._connected().connection.dbapi_connection
+            try:
+                if not self.sqlite:
+                    driver.autocommit = True
+                driver.execute("VACUUM" if self.sqlite else "VACUUM (FULL)")
+            except Exception as error:  # what a driver raises
+                with suppress(InvalidInput, ServiceUnavailable), translated(self.where):
+                    raise error  # noqa: TRY201  named, so that only errors of the database are left out
+                return False
+            finally:
+                if not self.sqlite:
+                    driver.autocommit = False
+            if self.sqlite:
+                sqlite.empty_log(self._connected(), PATIENCE)
+            return True
 
     def _connected(self) -> Connection:
         if self._connection is None:

@@ -12,14 +12,15 @@ from typing import Any
 
 from sqlalchemy import Select, or_, select
 
-from distributor.ledger import engine, projection
+from distributor.ledger import engine, person_projection
 from distributor.ledger.engine import Database, snapshot
-from distributor.ledger.projection import EVENT_COLUMNS, PERSON_CHANGED
+from distributor.ledger.person_projection import PERSON_CHANGED
+from distributor.ledger.projection import EVENT_COLUMNS
 from distributor.ledger.tables import delivery, event, person, publication
-from distributor.model.audit_log import Link
+from distributor.model.audit_log import ERASED, Link
 
 _PUBLISHED, _UNPUBLISHED = "published", "unpublished"
-_TELLING = ("planned", PERSON_CHANGED, _PUBLISHED, _UNPUBLISHED)
+_TELLING = ("planned", PERSON_CHANGED, ERASED, _PUBLISHED, _UNPUBLISHED)
 _KEYS = select(person.c.id, person.c.key)
 _ALONE = select(person.c.id).where(~select(delivery.c.id).where(delivery.c.person == person.c.id).exists())
 _WITH_PUBLICATION = select(publication.c.person).distinct()
@@ -60,7 +61,7 @@ def verify_people(database: Database, doubtful: set[str], unproved: set[str]) ->
             if not links and not _was_parted(database, row):
                 yield f"person {row['id']}: has no delivery and no event"
             if not any(link.delivery in doubtful for link in links):
-                yield from (f"person {row['id']}: {fault.words}" for fault in projection.person_faults(row, links))
+                yield from (f"person {row['id']}: {fault.words}" for fault in person_projection.person_faults(row, links))
                 yield from _publication_faults(links, public.get(row["id"], ()))
 
 

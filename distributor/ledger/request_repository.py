@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +24,7 @@ from distributor.model.delivery import Delivery, DeliveryRequest
 from distributor.model.requests import (
     CopyRequest,
     DayCount,
+    ErasedPerson,
     ExposedDelivery,
     RequestLimits,
     RequestState,
@@ -32,10 +34,20 @@ from distributor.model.requests import (
 from distributor.model.states import State
 
 if TYPE_CHECKING:
-    from distributor.ledger import accounts, eligibility, incidents, mailbox_positions, portal_queries, request_verification, requests
+    from distributor.ledger import (
+        accounts,
+        eligibility,
+        forgetting,
+        incidents,
+        mailbox_positions,
+        portal_queries,
+        request_verification,
+        requests,
+    )
 else:
-    accounts, eligibility, incidents, mailbox_positions = late("accounts eligibility incidents mailbox_positions")
-    portal_queries, request_verification, requests = late("portal_queries request_verification requests")
+    accounts, eligibility, forgetting, incidents = late("accounts eligibility forgetting incidents")
+    mailbox_positions, portal_queries = late("mailbox_positions portal_queries")
+    request_verification, requests = late("request_verification requests")
 
 
 class SqlRequests:
@@ -132,6 +144,16 @@ class SqlRequests:
     def incident(self, address: str, reason: str) -> list[ExposedDelivery]:
         with self._writing() as tx:
             return incidents.record(tx, address, reason)
+
+    # erasures
+    def erasable(self, address: str) -> ErasedPerson:
+        with self._database.reading() as connection:
+            return forgetting.preview(connection, address)
+
+    def forget(self, address: str, reason: str) -> ErasedPerson:
+        with self._writing() as tx:
+            found = forgetting.forget(tx, address, reason)
+        return replace(found, compacted=self._database.compact())
 
     # exports
     def note_export(self, form: str) -> None:

@@ -12,11 +12,13 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, NamedTuple
 
-from distributor.ledger.projection import PERSON_FIELDS, fingerprint, personal_evidence
+from distributor.ledger.person_projection import LONGEST_RECORDED, PERSON_FIELDS
+from distributor.ledger.projection import fingerprint
 from distributor.ledger.tables import certificate, delivery, handover, outbox, person, plan
-from distributor.model.audit_log import canonical, format_timestamp, parse_timestamp, quoted
+from distributor.model.audit_log import format_timestamp, parse_timestamp, quoted
 from distributor.model.people import key_of
 from distributor.model.states import PasswordState
 
@@ -124,18 +126,24 @@ def _as_planned(row: UsualDelivery, step: Step) -> bool:
         or row.key != key_of(address)
     ):
         return False
-    who = canonical(personal_evidence(dict(zip(PERSON_FIELDS, row.about, strict=True))))
+    told = [f'"{name}":{_told(value, name)}' for name, value in zip(PERSON_FIELDS, row.about, strict=True) if value]
+    who = f"{{{','.join(sorted(told))}}}"
     return (
         f'"certificate_issuer":{_quote(row.issuer)},"certificate_not_after":{_quote(row.not_after)},'
         f'"certificate_serial":{_quote(row.serial)},"certificate_sha256":{_quote(row.certificate)},'
         f'"chain_sha256":"{_fingerprint(row.chain)}","generation":{row.generation},'
         in evidence
         and f'"inputs_sha256":"{_fingerprint(row.inputs)}","language":{_quote(row.language)},' in evidence
-        and f'"locator_sha256":"{fingerprint(row.locator)}",' in evidence
+        and f'"locator_sha256":"{sha256(row.locator.encode()).hexdigest()}",' in evidence
         and f',"plan":{quoted(row.plan)}' in evidence
         and personal.startswith(f'{{"address":{_quote(address)},')
         and f'"person":{who}' in personal
     )
+
+
+def _told(value: str, name: str) -> str:
+    """As `personal_evidence` has it."""
+    return f'"sha256:{_fingerprint(value)}"' if name == "columns" or len(value) > LONGEST_RECORDED else _quote(value)
 
 
 def _as_frozen(row: UsualDelivery, step: Step) -> bool:
@@ -162,7 +170,7 @@ def _is_sealed(row: UsualDelivery, frozen: Step) -> bool:
     return (
         row.closed_at is row.closed_by is None
         and isinstance(row.sealed, bytes)
-        and f'"sealed_sha256":"{fingerprint(row.sealed)}",' in frozen[_EVIDENCE]
+        and f'"sealed_sha256":"{sha256(row.sealed).hexdigest()}",' in frozen[_EVIDENCE]
     )
 
 
