@@ -45,7 +45,7 @@ def export(
     from distributor.workflows import audit
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger, _whole(output) as write:
-        number = audit.export(ledger.records(), str(form), write)
+        number = audit.export_links(ledger.links(), str(form), write)
     if output == STDOUT:
         stderr_line(counted(number, "event"))
     else:

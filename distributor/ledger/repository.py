@@ -21,7 +21,7 @@ from distributor.ledger.locks import mailbox_locks
 from distributor.ledger.reminder_repository import SqlReminders
 from distributor.ledger.request_repository import SqlRequests
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
-from distributor.model.audit_log import AuditRecord, ChainObserver, Event, VerificationReport, format_timestamp, parse_timestamp
+from distributor.model.audit_log import AuditRecord, ChainObserver, Event, Link, VerificationReport, format_timestamp, parse_timestamp
 from distributor.model.certificates import CertificateHolder, CertificateInUse, Locator, RevokedDelivery
 from distributor.model.clocks import TOLERANCE
 from distributor.model.delivery import (
@@ -280,6 +280,9 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders):
 
     def records(self) -> Iterator[AuditRecord]:
         return verification.records(self._database)
+
+    def links(self) -> Iterator[Link]:
+        return verification.links(self._database)
 
     def prove(self, observers: Sequence[ChainObserver] = ()) -> VerificationReport:
         return verification.verify(self._database, observers)

@@ -46,6 +46,11 @@ def records(database: Database) -> Iterator[AuditRecord]:
         prev = hash_
 
 
+def links(database: Database) -> Iterator[Link]:
+    """Every event as it is hashed, oldest first."""
+    return map(Link._make, engine.paged(database, _LINKS, PAGE, {"last": 0}))
+
+
 def verify(database: Database, observers: Sequence[ChainObserver] = ()) -> VerificationReport:
     """Everything that is wrong, also by observers of the chain (an earlier export, checkpoints), and how far the chain goes.
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from distributor.model.audit_log import AuditRecord, ChainObserver, Event, VerificationReport
+from distributor.model.audit_log import AuditRecord, ChainObserver, Event, Link, VerificationReport
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
 from distributor.model.channels import PasswordChannels
 from distributor.model.csv_table import FurtherColumns
@@ -297,6 +297,10 @@ class Ledger(  # all that one class implements
 
     def records(self) -> Iterator[AuditRecord]:
         """Every event with its hashes, oldest first; streams."""
+        ...
+
+    def links(self) -> Iterator[Link]:
+        """Every event as it is hashed, oldest first."""
         ...
 
     def prove(self, observers: Sequence[ChainObserver] = ()) -> VerificationReport:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from distributor.model.audit_log import (
     MOST_FINDINGS,
+    ORIGIN,
     AuditRecord,
     ChainObserver,
     ChainVerifier,
@@ -56,6 +57,37 @@ def export(records: Iterable[AuditRecord], form: str, write: Callable[[str], obj
         write(_csv_line(_cells(_values(record))) if form == "csv" else _encode(_values(record)) + "\n")
         number += 1
     return number
+
+
+def export_links(links: Iterable[Link], form: str, write: Callable[[str], object]) -> int:
+    """Write every event of a chain, from its first one, as `export` does: what is stored as canonical JSON is not read and written anew."""
+    number, prev = 0, ORIGIN
+    if form == "csv":
+        write(_csv_line(FIELDS))
+    for link in links:
+        names = list(json.loads(link.personal)) if link.personal else None if link.commitment else []
+        evidence = _merged(link)
+        values = (link.seq, link.at, link.delivery, link.event, link.before, link.after, link.by)
+        proof = (link.salt, link.commitment, prev, link.hash)
+        if form == "csv":
+            write(_csv_line(map(_cell, (*values, evidence, canonical(names), *proof))))
+        else:
+            opening = _encode(dict(zip(FIELDS, values, strict=False)))
+            closing = _encode(dict(zip(FIELDS[-len(proof) :], proof, strict=True)))
+            write(f'{opening[:-1]}, "evidence": {evidence}, "personal": {_encode(names)}, {closing[1:]}\n')
+        number += 1
+        prev = link.hash
+    return number
+
+
+def _merged(link: Link) -> str:
+    """The evidence with the personal fields in it."""
+    if not link.personal:
+        return link.evidence
+    personal = json.loads(link.personal)
+    if link.evidence == "{}" or any(f"{_encode(name)}:" in link.evidence for name in personal):
+        return canonical(json.loads(link.evidence) | personal)
+    return f"{link.evidence[:-1]},{link.personal[1:]}"
 
 
 def _values(record: AuditRecord) -> dict[str, Any]:
