@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,10 @@ class Checks:
         here = partial(check, self._database, *arguments)
         if self._pool is None:
             return here
-        started: Future[Result] = self._pool.submit(_in_child, check, arguments)
+        try:
+            started: Future[Result] = self._pool.submit(_in_child, check, arguments)
+        except BrokenExecutor:  # a child died
+            return here
         return partial(_result, started, here)
 
 

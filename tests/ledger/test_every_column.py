@@ -127,7 +127,7 @@ EDITED = [one for one in COLUMNS if one not in UNCOVERED]
 PICK = st.integers(0, 2**16)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=st.sampled_from(EDITED), pick=PICK, from_another=st.booleans())
 def test_any_edit_is_found(ledger: Ledger, which: tuple[str, str], pick: int, *, from_another: bool) -> None:
     """A value is changed, or taken from another row of the table."""
@@ -147,7 +147,7 @@ def test_any_edit_is_found(ledger: Ledger, which: tuple[str, str], pick: int, *,
 KEPT = sorted(set(TABLES) - {"mailbox", "session", "owner", "authority", "plan"})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=st.sampled_from(KEPT), pick=PICK)
 def test_a_row_that_was_removed_is_found(ledger: Ledger, table: str, pick: int) -> None:
     with closing(ledger.fresh()) as connection:
@@ -160,7 +160,7 @@ def test_a_row_that_was_removed_is_found(ledger: Ledger, table: str, pick: int) 
     assert ledger.findings()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=st.sampled_from(sorted(set(KEPT) - {"head", "certificate"})), pick=PICK)
 def test_a_row_that_was_copied_is_found(ledger: Ledger, table: str, pick: int) -> None:
     """Under another name, as the keys ask for."""
@@ -178,7 +178,7 @@ def test_a_row_that_was_copied_is_found(ledger: Ledger, table: str, pick: int) -
     assert ledger.findings()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pick=PICK, two=PICK)
 def test_events_that_changed_places_are_found(ledger: Ledger, pick: int, two: int) -> None:
     with closing(ledger.fresh()) as connection:
@@ -189,7 +189,7 @@ def test_events_that_changed_places_are_found(ledger: Ledger, pick: int, two: in
     assert bool(ledger.findings()) is (one != other_)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pick=PICK, cut=st.booleans(), edit=st.booleans())
 def test_a_whole_rewrite_is_found_beside_an_export(ledger: Ledger, pick: int, *, cut: bool, edit: bool) -> None:
     """Every hash and the end are computed anew: without the export only the rows tell, if the edit shows in any."""
