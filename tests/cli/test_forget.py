@@ -27,4 +27,4 @@ def test_it_asks_on_a_terminal_and_names_what_goes(sent: Workspace, answer: str,
 
 def test_without_a_terminal_it_wants_the_flag(sent: Workspace) -> None:
     refused = sent.run(f"distributor {' '.join(COMMAND[:3])} --reason ticket")
-    assert (refused.returncode, "add --yes" in refused.stderr) == (2, True)
+    assert (refused.returncode, "add --yes" in refused.stdout) == (2, True)
