@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from distributor.cli import audit_report, checkpoints
+from distributor.cli import audit_report, checkpoints, forget
 from distributor.cli.options import Config, Json, replacing
 from distributor.cli.render import counted, escape, print_json, stderr_line, stdout_line
 from distributor.errors import InvalidInput
@@ -30,6 +30,8 @@ LARGEST_EXPORT = 2**36  # bytes; an event has less than a thousand and is read o
 app = typer.Typer(help="Export, verify and report the audit log.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
 app.command("checkpoint", epilog=checkpoints.EXAMPLE)(checkpoints.checkpoint)
 app.command("key", epilog=checkpoints.KEY_EXAMPLE)(checkpoints.key)
+
+app.command("forget", epilog=forget.EXAMPLE)(forget.forget)
 
 
 class Format(StrEnum):
@@ -58,7 +60,7 @@ def export(
     verifier = None
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger, _whole(output) as write:
         _record(ledger, form)
-        number = audit.export(ledger.records(), str(form), write)
+        number = audit.export_links(ledger.links(), str(form), write)
     if output == STDOUT:
         stderr_line(counted(number, "event"))
         return

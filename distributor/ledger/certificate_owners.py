@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 
 from distributor.errors import RequestDenied
 from distributor.ledger import engine, transitions
+from distributor.ledger.person_projection import is_erased
 from distributor.ledger.tables import IS_INCIDENT, IS_REVOCATION, certificate, delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import parse_timestamp
@@ -40,6 +41,10 @@ class CertificateOwner(NamedTuple):
     def waits(self) -> bool:
         """Whether nothing of it has left yet."""
         return self.state in REMAINING
+
+    def stands_against(self, who: str, certificate: str) -> bool:
+        """Whether a person (Address.key) must not have a certificate because of this; one who was erased may get their own again."""
+        return self.person != who and not (self.certificate == certificate and is_erased(self.person))
 
 
 _HOLDINGS = (
@@ -106,7 +111,7 @@ def find_other_owners(tx: WriteTransaction, requests: Sequence[DeliveryRequest])
         sha256, who = request.facts.sha256, request.person.address
         all_ = holders.of(sha256, keys[sha256])
         known = any(one.person == who.key and one.certificate == sha256 for one in all_)
-        other = None if known else next((one for one in all_ if one.person != who.key), None)
+        other = None if known else next((one for one in all_ if one.stands_against(who.key, sha256)), None)
         verdicts.append(None if other is None else _taken(request, other))
         if other is None:
             new = CertificateOwner("", State.PLANNED, tx.now, who.key, str(who), request.person.name, sha256, keys[sha256])
@@ -123,7 +128,7 @@ def refuse_other_owner(tx: WriteTransaction, who: str, sha256: str) -> None:
     """Raise RequestDenied where a certificate, or its key, is another person's too. `who`: an Address.key."""
     key = tx.connection.execute(select(certificate.c.key_sha256).where(certificate.c.sha256 == sha256)).scalar_one_or_none()
     for other in OwnerIndex(tx, {sha256: key}).of(sha256, key):
-        if other.person != who:
+        if other.stands_against(who, sha256):
             what = "this certificate" if other.certificate == sha256 else "the key of this certificate"
             hint = "have a certificate with a new key issued; whoever has this one can read the mail of both"
             raise RequestDenied(f'{what} is already {other.state} for "{other.address}" ({other.id})', where=who, hint=hint)
@@ -138,7 +143,7 @@ def other_owners(tx: WriteTransaction, waiting: Mapping[str, tuple[str, str, str
     found = {}
     for id_, (who, sha256, key) in waiting.items():
         for other in holders.of(sha256, key):
-            if other.person != who and (other.id < id_ or not other.waits):
+            if other.stands_against(who, sha256) and (other.id < id_ or not other.waits):
                 what = "the certificate" if other.certificate == sha256 else "the key of the certificate"
                 found[id_] = f"{what} is already {other.state} for {other.address}"
                 break

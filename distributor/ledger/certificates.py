@@ -9,11 +9,12 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from distributor.errors import InvalidInput
 from distributor.ledger import certificate_owners, engine, transitions
 from distributor.ledger.engine import Database
+from distributor.ledger.person_projection import NOT_ERASED
 from distributor.ledger.tables import IS_REVOCATION, authority, certificate, delivery, event, person, publication
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp, parse_timestamp
@@ -46,7 +47,7 @@ _THEIRS = (
     )
     .join(delivery, delivery.c.person == person.c.id)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
-    .where(person.c.id > bindparam("last"), person.c.id <= bindparam("until"))
+    .where(person.c.id > bindparam("last"), person.c.id <= bindparam("until"), NOT_ERASED)
     .order_by(person.c.id, delivery.c.id.desc())
 )
 
@@ -157,6 +158,7 @@ _ISSUED = (
     .where(
         certificate.c.sha256 > bindparam("last"),
         certificate.c.not_after > bindparam("now"),
+        func.length(certificate.c.der) > 0,  # else it was erased with its person
         or_(select(delivery.c.id).where(_OF_IT, delivery.c.state.in_(_IN_USE)).exists(), _ON_HOLD.exists()),
     )
     .order_by(certificate.c.sha256)

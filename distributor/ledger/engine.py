@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -192,6 +192,26 @@ class Database:
             with self._lock, translated(self.where):
                 sqlite.empty_log(self._connected(), 0)
 
+    def compact(self) -> bool:
+        """Rewrite the database, so that nothing deleted is left in unused space; False where others are at work or it is not ours."""
+        self._after_fork()
+        with self._lock:
+            driver: Any = self._connected().connection.dbapi_connection
+            try:
+                if not self.sqlite:
+                    driver.autocommit = True
+                driver.execute("VACUUM" if self.sqlite else "VACUUM (FULL)")
+            except Exception as error:  # what a driver raises
+                with suppress(InvalidInput, ServiceUnavailable), translated(self.where):
+                    raise error  # noqa: TRY201  named, so that only errors of the database are left out
+                return False
+            finally:
+                if not self.sqlite:
+                    driver.autocommit = False
+            if self.sqlite:
+                sqlite.empty_log(self._connected(), PATIENCE)
+            return True
+
     def _connected(self) -> Connection:
         if self._connection is None:
             self._connection = self.engine.connect()
@@ -323,10 +343,16 @@ def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
 
 def paged(database: Database, asked: Statement, size: int, values: Values) -> Iterator[Any]:
     """The rows of a query in pages, each in a transaction of its own. It is ordered by its first column, which it compares with `last`."""
+    for page in pages(database, asked, size, values):
+        yield from page
+
+
+def pages(database: Database, asked: Statement, size: int, values: Values) -> Iterator[list[Any]]:
+    """As `paged`, a page at a time; the last one may be empty."""
     while True:
         with database.reading() as connection:
             page = all_rows(connection, asked, values)
-        yield from page
+        yield page
         if len(page) < size:
             return
         values = {**values, "last": page[-1][0]}

@@ -19,9 +19,10 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, bindparam, or_, select, type_coerce
 from sqlalchemy.types import NullType
 
-from distributor.errors import InvalidInput
-from distributor.ledger import engine, projection
-from distributor.ledger.projection import EVENT_COLUMNS, INPUTS, PERSON_CHANGED, Difference, ExpectedState, fingerprint, project
+from distributor.errors import InvalidInput, RequestDenied
+from distributor.ledger import engine, person_projection, projection
+from distributor.ledger.person_projection import PERSON_CHANGED
+from distributor.ledger.projection import EVENT_COLUMNS, INPUTS, Difference, ExpectedState, fingerprint, project
 from distributor.ledger.tables import certificate, delivery, event, handover, person, plan
 from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
@@ -109,6 +110,9 @@ def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
     if found is None:
         return
     known = read_links(connection, [delivery_id])[delivery_id]
+    if known.expected().erased:
+        hint = "if they need a certificate again, run `distributor plan`"
+        raise RequestDenied("the person of this delivery was erased", where=delivery_id, hint=hint)
     faults = [*_plan_faults(found, known), *projection.state_faults(found["state"], known.expected())]
     faults += [*_inputs_faults(connection, known), *_person_faults(connection, found["person"])]
     if faults:
@@ -140,7 +144,7 @@ def _person_faults(connection: Connection, who: str) -> Iterator[Difference]:
             yield Difference(f"event {links[-1].seq}", f"event {links[-1].seq} does not match its hash")
             return
     for row in connection.execute(select(person).where(person.c.id == who)).mappings():
-        yield from projection.person_faults(dict(row), links)
+        yield from person_projection.person_faults(dict(row), links)
 
 
 _OF_PERSON = _LINKED.join(delivery, delivery.c.id == event.c.delivery).where(

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Select, Table, bindparam, func, insert, selec
 
 from distributor.ledger import certificate_owners, engine, transitions
 from distributor.ledger.engine import ERASED
-from distributor.ledger.projection import CHAIN_CHANGED, PERSON_CHANGED, PERSON_FIELDS, fingerprint, personal_evidence
+from distributor.ledger.person_projection import PERSON_CHANGED, PERSON_FIELDS, personal_evidence
+from distributor.ledger.projection import CHAIN_CHANGED, fingerprint
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import canonical, format_timestamp, parse_timestamp
@@ -33,6 +34,11 @@ _NEW_PERSON = insert(person)
 _RELOCATE = update(delivery).where(delivery.c.id == bindparam("b_id")).values(plan=bindparam("b_plan"), locator=bindparam("b_locator"))
 _AUTHORITY = select(authority.c.der).where(authority.c.sha256 == bindparam("sha256"))
 _SET_CHAIN = update(certificate).where(certificate.c.sha256 == bindparam("b_sha256")).values(chain=bindparam("b_chain"))
+_SET_ERASED = (  # with its person; it is somebody's again
+    update(certificate)
+    .where(certificate.c.sha256 == bindparam("b_sha256"), func.length(certificate.c.der) == 0)
+    .values(der=bindparam("b_der"), subject=bindparam("b_subject"))
+)
 _INSERT = {table.name: insert(table) for table in (authority, certificate)}
 _UPDATE_PERSON = update(person).where(person.c.id == bindparam("b_id")).values({name: bindparam(name) for name in PERSON_FIELDS})
 
@@ -261,6 +267,7 @@ def keep_certificates(tx: WriteTransaction, name: str, requests: Sequence[Delive
     chains = {sha256_of(der): der for request in requests for der in request.chain}
     _insert_missing(tx, authority, {sha: {"sha256": sha, "der": der} for sha, der in chains.items()})
     _insert_missing(tx, certificate, leaves)
+    tx.many(_SET_ERASED, [{"b_sha256": sha, "b_der": leaf["der"], "b_subject": leaf["subject"]} for sha, leaf in leaves.items()])
     rows = engine.rows_of(tx.connection, _described, list(leaves))
     found = {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in rows}
     others = [request for request in requests if found[request.facts.sha256]["chain"] != leaves[request.facts.sha256]["chain"]]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import RowMapping
 
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
-from distributor.model.audit_log import ADOPTION, PROVED, Link, format_timestamp, parse_timestamp
+from distributor.model.audit_log import ADOPTION, ERASED, PROVED, Link, format_timestamp, parse_timestamp
 from distributor.model.certificates import INCIDENT, REVOKED
 from distributor.model.people import key_of
 from distributor.model.states import RECEIVED, PasswordState, State
@@ -45,6 +45,7 @@ class ExpectedState:
     sealed: bool = False  # whether the password's bytes are there
     ready_at: str | None = None
     outbox: Values | None = None
+    erased: bool = False  # its person was erased: nothing is left of what named them
     revoked: bool = False  # by its authority, whose words are noted once but may change later; also where it is good again
 
 
@@ -81,6 +82,8 @@ def _note(expected: ExpectedState, step: Link) -> None:
         expected.row["armed_at"] = step.at
     elif step.event == "relocated":
         _relocated(expected, _opened(step.evidence))
+    elif step.event == ERASED:
+        _erase(expected, step)
     elif step.event == CHAIN_CHANGED:
         _digests(expected, _opened(step.evidence), CHAIN)
     elif step.event == RESEALED and SEALED in expected.digests:
@@ -88,6 +91,16 @@ def _note(expected: ExpectedState, step: Link) -> None:
     elif step.event == PROVED:
         _set_response(expected.row, step, _opened(step.evidence), _opened(step.personal))
     expected.revoked |= step.event == REVOKED
+
+
+def _erase(expected: ExpectedState, step: Link) -> None:
+    _close(expected, step, PasswordState.DESTROYED)
+    expected.erased, expected.address, expected.outbox = True, None, None
+    expected.digests.pop(LOCATOR, None)
+    expected.row |= {"locator": ERASED_LOCATOR, "said": None}
+
+
+ERASED_LOCATOR = "{}"
 
 
 def _relocated(expected: ExpectedState, evidence: Values) -> None:
@@ -366,35 +379,3 @@ def outbox_differences(  # noqa: PLR0913, PLR0917  a message as it lies in the o
     frozen_for = wanted.get("address", address)
     if expected.address is not None and address_key(frozen_for) != address_key(expected.address):
         yield Difference("outbox address", f"was planned for {shown(expected.address)}, but its message is for {shown(frozen_for)}")
-
-
-# --- people: what events record of them, and in what their rows differ -----------------------------------------------
-
-PERSON_FIELDS = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
-PERSON_CHANGED = "person-changed"  # a later roster says something else of them
-_LONGEST_RECORDED = 200  # characters of a value; of a longer one, and of a roster's further columns, the SHA-256 is recorded
-
-
-def personal_evidence(row: Row) -> dict[str, str]:
-    """What an event records of a person, under its commitment: what is there, by column."""
-    hashed = {name: name == "columns" or len(row[name]) > _LONGEST_RECORDED for name in PERSON_FIELDS if row[name]}
-    return {name: f"sha256:{fingerprint(row[name])}" if long else row[name] for name, long in hashed.items()}
-
-
-def person_faults(row: Row, links: Iterable[Link]) -> Iterator[Difference]:
-    """Where a person is not what the last of these events that tells of them says; nothing where its personal fields were erased."""
-    wanted: Mapping[str, str] | None = None
-    for link in links:
-        if link.event in {"planned", PERSON_CHANGED}:
-            told = json.loads(link.personal).get("person") if link.personal else None
-            if not isinstance(told, dict):
-                wanted = None
-            elif address_key(told.get("address", "")) == row["key"]:  # else the delivery was given to somebody else, which is found there
-                wanted = told
-    if wanted is None:
-        return
-    found = personal_evidence(row)
-    for name in PERSON_FIELDS:
-        if found.get(name, "") != wanted.get(name, ""):
-            words = f"{name} is {shown(found.get(name) or None)}, but the audit log says {shown(wanted.get(name) or None)}"
-            yield Difference(f"person's {name}", words)

@@ -14,6 +14,7 @@ from distributor.errors import RequestDenied
 from distributor.ledger import certificate_owners, engine, queries, transitions
 from distributor.ledger.engine import Database
 from distributor.ledger.message_verification import refuse_changed_people
+from distributor.ledger.person_projection import NOT_ERASED
 from distributor.ledger.tables import IS_REMINDER, certificate, delivery, event, handover, person
 from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp, parse_timestamp
@@ -70,6 +71,7 @@ _CANDIDATES = (
     .outerjoin(handover, handover.c.delivery == delivery.c.id)
     .where(
         delivery.c.id > bindparam("last"),
+        NOT_ERASED,
         # "not in", so that SQLite reads in the order of ids; by the index of states it would sort all of them for each page
         delivery.c.state.not_in([bindparam(f"state_{state}", state.value) for state in State if state not in RECEIVED]),
         or_(

@@ -23,7 +23,7 @@ from distributor.ledger.locks import mailbox_locks
 from distributor.ledger.reminder_repository import SqlReminders
 from distributor.ledger.request_repository import SqlRequests
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
-from distributor.model.audit_log import AuditRecord, ChainObserver, Event, VerificationReport, format_timestamp, parse_timestamp
+from distributor.model.audit_log import AuditRecord, ChainObserver, Event, Link, VerificationReport, format_timestamp, parse_timestamp
 from distributor.model.certificates import CertificateHolder, CertificateInUse, Locator, RevokedDelivery
 from distributor.model.clocks import TOLERANCE
 from distributor.model.delivery import (
@@ -283,6 +283,9 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders, SqlCheckpoints):
 
     def records(self) -> Iterator[AuditRecord]:
         return verification.records(self._database)
+
+    def links(self) -> Iterator[Link]:
+        return verification.links(self._database)
 
     def prove(self, observers: Sequence[ChainObserver] = (), keys: Sequence[VerifierKey] = ()) -> VerificationReport:
         own = self._comparison(keys)

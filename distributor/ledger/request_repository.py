@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
@@ -26,6 +27,7 @@ from distributor.model.mailboxes import DeliveryNotice, FurtherMessage, Recorded
 from distributor.model.requests import (
     CopyRequest,
     DayCount,
+    ErasedPerson,
     ExposedDelivery,
     RequestLimits,
     RequestState,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         accounts,
         attention,
         eligibility,
+        forgetting,
         incidents,
         mailbox_positions,
         notices,
@@ -48,8 +51,9 @@ if TYPE_CHECKING:
         requests,
     )
 else:
-    accounts, eligibility, incidents, mailbox_positions = late("accounts eligibility incidents mailbox_positions")
-    attention, notices, portal_queries, report_queries = late("attention notices portal_queries report_queries")
+    accounts, eligibility, forgetting, incidents = late("accounts eligibility forgetting incidents")
+    attention, mailbox_positions, notices = late("attention mailbox_positions notices")
+    portal_queries, report_queries = late("portal_queries report_queries")
     request_verification, requests = late("request_verification requests")
 
 
@@ -161,6 +165,16 @@ class SqlRequests:
     def incident(self, address: str, reason: str) -> list[ExposedDelivery]:
         with self._writing() as tx:
             return incidents.record(tx, address, reason)
+
+    # erasures
+    def erasable(self, address: str) -> ErasedPerson:
+        with self._database.reading() as connection:
+            return forgetting.preview(connection, address)
+
+    def forget(self, address: str, reason: str) -> ErasedPerson:
+        with self._writing() as tx:
+            found = forgetting.forget(tx, address, reason)
+        return replace(found, compacted=self._database.compact())
 
     # exports
     def note_export(self, form: str) -> None:

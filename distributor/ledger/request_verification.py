@@ -15,12 +15,12 @@ from distributor.ledger.message_verification import read_links
 from distributor.ledger.projection import EVENT_COLUMNS, shown
 from distributor.ledger.queries import PAGE
 from distributor.ledger.tables import account, delivery, event, request
-from distributor.model.audit_log import Link
+from distributor.model.audit_log import ERASED, Link
 from distributor.model.requests import RequestState
 
 Values = dict[str, Any]
 _STATES = {requests.APPROVED: RequestState.APPROVED.value, requests.DENIED: RequestState.DENIED.value}
-_TELLING = (requests.REQUESTED, *_STATES, requests.PLANNED, accounts.BOUND)
+_TELLING = (requests.REQUESTED, *_STATES, requests.PLANNED, accounts.BOUND, ERASED)
 _EVENTS = (
     select(event.c.seq.label("last"), delivery.c.person, *EVENT_COLUMNS)
     .join(delivery, delivery.c.id == event.c.delivery)
@@ -49,7 +49,9 @@ class _Expected:
         if link.delivery in self._doubtful:
             self.doubtful_requests.add(str(evidence.get("request")))
             self.unknown_people.add(who)
-        if link.event == accounts.BOUND:
+        if link.event == ERASED:
+            self._erased(who, str(link.delivery))
+        elif link.event == accounts.BOUND:
             self._bound(who, link, evidence, personal)
         elif link.event == requests.REQUESTED:
             values: Values = {"delivery": link.delivery, "state": RequestState.OPEN.value, "at": link.at, "by": link.by, "answer": ""}
@@ -61,6 +63,15 @@ class _Expected:
                 found["planned"] = evidence.get("planned")
             else:
                 _decide(found, link, evidence, personal)
+
+    def _erased(self, who: str, delivery_id: str) -> None:
+        """The words of its requests are gone, and the accounts of its person."""
+        for values in self.requests.values():
+            if values["delivery"] == delivery_id:
+                values |= {"reason": "", "answer": ""}
+        if delivery_id not in self._doubtful:
+            self.accounts = {key: values for key, values in self.accounts.items() if values["person"] != who}
+            self.unknown_people.discard(who)
 
     def _bound(self, who: str, link: Link, evidence: Mapping[str, Any], personal: Mapping[str, Any]) -> None:
         if "subject" not in personal:

@@ -6,30 +6,30 @@ Rows are read a page at a time, so that memory stays flat and no writer waits lo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain as joined
-from itertools import groupby
-from operator import attrgetter, itemgetter
+from itertools import islice, pairwise
 from typing import Any
 
-from sqlalchemy import Select, Table, bindparam, or_, select
+from sqlalchemy import bindparam, func, select
 
-from distributor.ledger import engine, projection
+from distributor.ledger import engine
+from distributor.ledger.certificate_verification import verify_authorities, verify_certificates
 from distributor.ledger.engine import Database, snapshot
-from distributor.ledger.planning import storable
-from distributor.ledger.projection import EVENT_COLUMNS, PERSON_CHANGED, shown
+from distributor.ledger.people_verification import verify_people
+from distributor.ledger.projection import EVENT_COLUMNS, shown
 from distributor.ledger.queries import PAGE, to_event
 from distributor.ledger.request_verification import verify_requests
+from distributor.ledger.row_verification import LAST, ComparedRows, compare_rows
 from distributor.ledger.schema_verification import verify_schema
-from distributor.ledger.tables import authority, certificate, delivery, event, handover, head, outbox, owner, person, plan, publication
+from distributor.ledger.side_by_side import Checks, checks
+from distributor.ledger.tables import delivery, event, head, owner
 from distributor.ledger.transaction import ledger_identity
-from distributor.model.audit_log import ORIGIN, AuditRecord, ChainObserver, ChainVerifier, Link, VerificationReport, format_timestamp
+from distributor.model import chain_range
+from distributor.model.audit_log import MOST_FINDINGS, ORIGIN, AuditRecord, ChainObserver, ChainVerifier, Link, VerificationReport
+from distributor.model.chain_range import ChainRange
 from distributor.model.states import State
-from distributor.pki import spki
 
-MOST = 1000  # findings; a chain cut in two would give one for each event after the cut
-LAST = "\U0010ffff"  # sorts behind every identifier
 _LINKS = select(*EVENT_COLUMNS).where(event.c.seq > bindparam("last")).order_by(event.c.seq).limit(PAGE)
 
 
@@ -46,30 +46,60 @@ def records(database: Database) -> Iterator[AuditRecord]:
         prev = hash_
 
 
+def links(database: Database) -> Iterator[Link]:
+    """Every event as it is hashed, oldest first."""
+    return map(Link._make, engine.paged(database, _LINKS, PAGE, {"last": 0}))
+
+
 def verify(database: Database, observers: Sequence[ChainObserver] = ()) -> VerificationReport:
     """Everything that is wrong, also by observers of the chain (an earlier export, checkpoints), and how far the chain goes.
 
     Each step relies on those before: a row is compared only with events that step (0) found good.
     """
-    chain, claims, rows = _Chain(database, observers), _Claims(), _Rows(database)
     notes: list[str] = []
-    found = joined(
-        chain.faults(claims),  # (0) each event with its hash and the one before, the last with the head, all with the observers
-        _of_name(database),  # (1) the ledger's name with the first event
-        rows.faults(chain.doubtful),  # (2) each delivery, its password and its message with its events
-        claims.faults(database),  # (3) the processes that sent with the events of their claims
-        _of_people(database, chain.doubtful),  # (4) people and where their certificates are public with the events of their deliveries
-        verify_requests(database, chain.doubtful),  # (5) requests for another copy, and accounts, with their events
-        _of_certificates(database),  # (6) certificates with their own bytes, whose hash the events have
-        verify_schema(database, notes.append),  # (7) tables, indexes and triggers with those that the migrations make
-        _of_file(database),  # (8) the file by SQLite's own checks
-    )
-    findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
+    with snapshot(database) as connection:
+        events = connection.execute(select(func.max(event.c.seq))).scalar_one() or 0
+    with checks(database, events) as run:
+        file, certificates = run.start(_of_file), _of_certificates(run)  # they need nothing else, and take long
+        chain, claims, rows = _Chain(database, observers), _Claims(), ComparedRows()
+        found = joined(
+            chain.faults(claims, run, events),  # (0) each event with its hash and the one before, the last with the head; observers
+            _of_name(database),  # (1) the ledger's name with the first event
+            _of_rows(database, chain.doubtful, rows, run),  # (2) each delivery, its password and its message with its events
+            claims.faults(database),  # (3) the processes that sent with the events of their claims
+            _of_people(database, chain.doubtful, rows),  # (4) people, and where their certificates are public, with the same events
+            verify_requests(database, chain.doubtful),  # (5) requests for another copy, and accounts, with their events
+            certificates,  # (6) certificates with their own bytes, whose hash the events have
+            verify_schema(database, notes.append),  # (7) tables, indexes and triggers with those that the migrations make
+            _later(file),  # (8) the file by SQLite's own checks
+        )
+        findings = tuple(islice(found, MOST_FINDINGS))
     walk = chain.walk
     return VerificationReport(findings, walk.seq, walk.at, walk.hash, chain.erased, walk.back, rows.compared, tuple(notes))
 
 
+def _later(check: Callable[[], Iterable[str]]) -> Iterator[str]:
+    yield from check()
+
+
 # --- (0) the chain and its end ---------------------------------------------------------------------------------------
+
+
+_PART = select(*EVENT_COLUMNS).where(event.c.seq > bindparam("last"), event.c.seq <= bindparam("until")).order_by(event.c.seq).limit(PAGE)
+_HASH = select(event.c.hash).where(event.c.seq == bindparam("seq"))
+
+
+def prove_range(database: Database, start: int, until: int) -> ChainRange | None:
+    """The events after number `start`, up to `until`; None where any is not as it must be, or missing."""
+    with snapshot(database) as connection:
+        before = connection.execute(_HASH, {"seq": start}).scalar_one_or_none() if start else ORIGIN
+    if before is None:
+        return None
+    try:
+        part = chain_range.prove(start, before, engine.pages(database, _PART, PAGE, {"last": start, "until": until}))
+    except (TypeError, ValueError, AttributeError):  # what this program never writes; the verifier says what it is
+        return None
+    return part if part is not None and part.seq == until else None
 
 
 class _Chain:
@@ -82,8 +112,10 @@ class _Chain:
         self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows cannot be compared with events
         self._database = database
 
-    def faults(self, claims: _Claims) -> Iterator[str]:
-        """What is wrong with them; `claims` is told each."""
+    def faults(self, claims: _Claims, run: Checks, events: int) -> Iterator[str]:
+        """What is wrong with them; `claims` is told each. Parts of the first `events` may be proved side by side."""
+        if run.parts > 1 and self._prove(claims, run, events):
+            yield from self._observed()
         while True:
             with snapshot(self._database) as connection:
                 page = engine.all_rows(connection, _LINKS, {"last": self.walk.seq})
@@ -99,6 +131,31 @@ class _Chain:
                 claims.step(link)
             if len(page) < PAGE:
                 yield from self._end(ends)
+                return
+
+    def _prove(self, claims: _Claims, run: Checks, events: int) -> bool:
+        """Whether the first `events` are proved; then the walk goes on behind them."""
+        ends = [events * number // run.parts for number in range(run.parts + 1)]
+        started = [run.start(prove_range, start, end) for start, end in pairwise(ends)]
+        parts = [found for wait in started if (found := wait()) is not None]
+        walk = chain_range.join(parts) if len(parts) == len(started) else None
+        if walk is None:
+            return False
+        self.walk, self.erased = walk, sum(part.erased for part in parts)
+        for part in parts:
+            for evidence in part.claims:
+                claims.read(evidence)
+        return True
+
+    def _observed(self) -> Iterator[str]:
+        """What the observers find in the events that were proved."""
+        pages = engine.pages(self._database, _PART, PAGE, {"last": 0, "until": self.walk.seq})
+        while waiting := [observer for observer in self._observers if observer.waits]:
+            page = next(pages, ())
+            for link in map(Link._make, page):
+                for observer in waiting:
+                    yield from observer.step(link)
+            if not page:
                 return
 
     def _end(self, ends: Any) -> Iterator[str]:  # noqa: ANN401  the row of the head, if there is one
@@ -124,58 +181,31 @@ def _of_name(database: Database) -> Iterator[str]:
         yield f"ledger: {found.fault}"
 
 
-# --- (2) deliveries --------------------------------------------------------------------------------------------------
+# --- (2) deliveries, and (4) people ----------------------------------------------------------------------------------
 
 
-DELIVERIES_PAGE = 200  # a message has about 14 KB
-_ROWS = (
-    select(*projection.ROW_COLUMNS)
-    .select_from(delivery)
-    .join(plan, plan.c.id == delivery.c.plan, isouter=True)
-    .join(person, person.c.id == delivery.c.person, isouter=True)
-    .join(certificate, certificate.c.sha256 == delivery.c.certificate, isouter=True)
-    .join(handover, handover.c.delivery == delivery.c.id, isouter=True)
-    .join(outbox, outbox.c.delivery == delivery.c.id, isouter=True)
-    .where(delivery.c.id > bindparam("last"))
-    .order_by(delivery.c.id)
-    .limit(DELIVERIES_PAGE)
-)
-_STEPS = (
-    select(*EVENT_COLUMNS)
-    .where(event.c.delivery > bindparam("last"), event.c.delivery <= bindparam("until"))
-    .order_by(event.c.delivery, event.c.seq)
-)
+def _of_rows(database: Database, doubtful: set[str], all_: ComparedRows, run: Checks) -> Iterator[str]:
+    """Where a delivery differs from its events; `all_` becomes what all of them are."""
+    borders = ["", *_borders(database, run.parts), LAST]
+    started = [run.start(compare_rows, after, until, doubtful) for after, until in pairwise(borders)]
+    for wait in started:
+        found = wait()
+        all_.compared += found.compared
+        all_.people |= found.people
+        yield from found.findings
 
 
-class _Rows:
-    """All deliveries, oldest first."""
+def _borders(database: Database, parts: int) -> list[str]:
+    """Ids that divide the deliveries into parts of one size."""
+    with snapshot(database) as connection:
+        number = connection.execute(select(func.count()).select_from(delivery)).scalar_one() if parts > 1 else 0
+        asked = select(delivery.c.id).order_by(delivery.c.id).limit(1)
+        found = [connection.execute(asked.offset(number * part // parts)).scalar_one() for part in range(1, parts)] if number else []
+    return list(dict.fromkeys(found))
 
-    def __init__(self, database: Database) -> None:
-        self.compared = 0
-        self._database = database
 
-    def faults(self, doubtful: set[str]) -> Iterator[str]:
-        """Where one differs from its events; those in `doubtful` are not compared."""
-        last = ""
-        while True:
-            with snapshot(self._database) as connection:
-                rows = [dict(zip(projection.ROW_NAMES, row, strict=True)) for row in engine.all_rows(connection, _ROWS, {"last": last})]
-                until = rows[-1]["delivery_id"] if len(rows) == DELIVERIES_PAGE else LAST
-                steps = map(Link._make, engine.all_rows(connection, _STEPS, {"last": last, "until": until}))
-            yield from self._page({row["delivery_id"]: row for row in rows}, steps, doubtful)
-            if until == LAST:
-                return
-            last = until
-
-    def _page(self, rows: dict[str, dict[str, Any]], steps: Iterator[Link], doubtful: set[str]) -> Iterator[str]:
-        for id_, theirs in groupby(steps, key=attrgetter("delivery")):
-            row = rows.pop(id_, None)
-            if row is None:
-                yield f"delivery {id_}: has events but is missing"
-            elif id_ not in doubtful:
-                self.compared += 1
-                yield from (f"delivery {id_}: {fault.words}" for fault in projection.differences(row, projection.project(theirs)))
-        yield from (f"delivery {id_}: has no events" for id_ in rows)
+def _of_people(database: Database, doubtful: set[str], rows: ComparedRows) -> Iterator[str]:
+    yield from verify_people(database, doubtful, rows.people)  # when the rows have been compared
 
 
 # --- (3) processes that sent -----------------------------------------------------------------------------------------
@@ -190,19 +220,27 @@ class _Claims:
 
     def __init__(self) -> None:
         self._recorded: dict[str, dict[str, object]] = {}
+        self._last = ""
 
     def step(self, link: Link) -> None:
         """Read one event."""
         if link.event == State.CLAIMED:
-            try:
-                evidence = json.loads(link.evidence)
-            except (ValueError, RecursionError):  # the chain's own check has found it
-                return
-            if isinstance(evidence, dict) and isinstance(evidence.get("owner"), str):
-                recorded = self._recorded.setdefault(evidence["owner"], {})
-                for name in _PROCESS:
-                    if name in evidence:
-                        recorded.setdefault(name, evidence[name])
+            self.read(link.evidence)
+
+    def read(self, text: str) -> None:
+        """Read the evidence of a claim; most have that of the one before."""
+        if text == self._last:
+            return
+        self._last = text
+        try:
+            evidence = json.loads(text)
+        except (ValueError, RecursionError):  # the chain's own check has found it
+            return
+        if isinstance(evidence, dict) and isinstance(evidence.get("owner"), str):
+            recorded = self._recorded.setdefault(evidence["owner"], {})
+            for name in _PROCESS:
+                if name in evidence:
+                    recorded.setdefault(name, evidence[name])
 
     def faults(self, database: Database) -> Iterator[str]:
         """One line for each column that differs from what the claims recorded."""
@@ -218,138 +256,24 @@ class _Claims:
                     yield f"owner {id_}: {name} is {shown(row[name])}, but its claims say {shown(wanted)}"
 
 
-# --- (4) people, and where their certificates are public -------------------------------------------------------------
-
-
-PEOPLE_PAGE = 500
-_PUBLISHED, _UNPUBLISHED = "published", "unpublished"
-_PEOPLE = select(person).where(person.c.id > bindparam("last")).order_by(person.c.id).limit(PEOPLE_PAGE)
-_OF_PEOPLE = (
-    select(delivery.c.person, *EVENT_COLUMNS)
-    .join(event, event.c.delivery == delivery.c.id)
-    .where(delivery.c.person > bindparam("last"), delivery.c.person <= bindparam("until"))
-    .where(or_(*(event.c.event == name for name in ("planned", PERSON_CHANGED, _PUBLISHED, _UNPUBLISHED))))
-    .order_by(delivery.c.person, event.c.seq)
-)
-_KEYS = select(person.c.id, person.c.key)
-_PUBLIC = (
-    select(publication.c.person, publication.c.certificate, publication.c.place, publication.c.at)
-    .where(publication.c.person > bindparam("last"), publication.c.person <= bindparam("until"))
-    .order_by(publication.c.person)
-)
-
-
-def _of_people(database: Database, doubtful: set[str]) -> Iterator[str]:
-    """Every person and publication that differs from the events; none with a delivery in `doubtful`, whose events do not verify."""
-    last = ""
-    while True:
-        with snapshot(database) as connection:
-            rows = [dict(zip(person.c.keys(), row, strict=True)) for row in engine.all_rows(connection, _PEOPLE, {"last": last})]
-            until = rows[-1]["id"] if len(rows) == PEOPLE_PAGE else LAST
-            page = {"last": last, "until": until}
-            events = _by_person(engine.all_rows(connection, _OF_PEOPLE, page))
-            public = _by_person(engine.all_rows(connection, _PUBLIC, page))
-        for row in rows:
-            links = [Link(*columns) for columns in events.get(row["id"], ())]
-            if not links and not _was_parted(database, row):
-                yield f"person {row['id']}: has no delivery and no event"
-            if not any(link.delivery in doubtful for link in links):
-                yield from (f"person {row['id']}: {fault.words}" for fault in projection.person_faults(row, links))
-                yield from _publication_faults(links, public.get(row["id"], ()))
-        if until == LAST:
-            return
-        last = until
-
-
-def _by_person(rows: Sequence[Any]) -> dict[str, list[Any]]:
-    return {who: [row[1:] for row in theirs] for who, theirs in groupby(rows, key=itemgetter(0))}
-
-
-def _was_parted(database: Database, row: Mapping[str, Any]) -> bool:
-    """Whether a migration gave all their deliveries to another person, whom the address's key had joined with them (see `s0004_key`)."""
-    with snapshot(database) as connection:
-        others = engine.all_rows(connection, _KEYS, {})
-    alike = row["key"].casefold()
-    return any(key.casefold() == alike and id_ == _parted_id(row["id"], key) for id_, key in others)
-
-
-def _parted_id(who: str, key: str) -> str:
-    return f"p-{sha256(f'{who} {key}'.encode()).hexdigest()[:26].upper()}"
-
-
-def _publication_faults(links: Sequence[Link], public: Sequence[Any]) -> Iterator[str]:
-    wanted: dict[tuple[str, str], str] = {}
-    for link in links:
-        if link.event in {_PUBLISHED, _UNPUBLISHED}:
-            evidence = json.loads(link.evidence)
-            where = evidence.get("certificate_sha256", ""), evidence.get("place", "")
-            if link.event == _PUBLISHED:
-                wanted[where] = link.at
-            else:
-                wanted.pop(where, None)
-    found = {(sha, place): at for sha, place, at in public}
-    for sha, place in sorted(found.keys() | wanted.keys()):
-        at, since = found.get((sha, place)), wanted.get((sha, place))
-        if at != since:
-            yield f'publication of {sha} at "{place[:80]}": {_since(at)}, but the audit log says {_since(since)}'
-
-
-def _since(at: str | None) -> str:
-    return "none" if at is None else f'since "{at}"'
-
-
 # --- (6) certificates ------------------------------------------------------------------------------------------------
-# Issuer, serial and end stand in the events themselves.
 
 
-CERTIFICATES_PAGE = 500  # one has about 1.5 KB
-_FIELDS = ("subject", "not_before", "key_sha256")
-
-
-def _by_hash(table: Table, *fields: str) -> Select[Any]:
-    asked = select(*(table.c[name] for name in ("sha256", "der", *fields))).where(table.c.sha256 > bindparam("last"))
-    return asked.order_by(table.c.sha256).limit(CERTIFICATES_PAGE)
-
-
-_LEAVES, _AUTHORITIES = _by_hash(certificate, *_FIELDS), _by_hash(authority)
-
-
-def _of_certificates(database: Database) -> Iterator[str]:
-    """Leaves that are other bytes than their hash says, or say something else of themselves than their row; then authorities."""
-    for sha, der, *fields in engine.paged(database, _LEAVES, CERTIFICATES_PAGE, {"last": ""}):
-        if not _is(der, sha):
-            yield f"certificate {sha}: does not match its SHA-256"
-            continue
-        for name, found, wanted in zip(_FIELDS, fields, _says(der), strict=False):
-            if found != wanted:
-                yield f'certificate {sha}: {name} is "{str(found)[:80]}", but the certificate says "{str(wanted)[:80]}"'
-    for sha, der in engine.paged(database, _AUTHORITIES, CERTIFICATES_PAGE, {"last": ""}):
-        if not _is(der, sha):
-            yield f"CA certificate {sha}: does not match its SHA-256"
-
-
-def _is(der: object, sha: str) -> bool:
-    return isinstance(der, bytes) and sha256(der).hexdigest() == sha
-
-
-def _says(der: bytes) -> tuple[str | None, ...]:
-    """What a certificate says, as its row has it; nothing where it cannot be read."""
-    from distributor.pki.certificate import Certificate, load  # noqa: PLC0415  heavy, and only a look at the whole ledger needs it
-
-    read = load(der)
-    if not isinstance(read, Certificate):
-        return ()
-    return storable(read.subject_text), format_timestamp(read.not_before), spki.sha256_of(der)
+def _of_certificates(run: Checks) -> Iterator[str]:
+    borders = ["", *(f"{256 * part // run.parts:02x}" for part in range(1, run.parts)), LAST]
+    started = [run.start(verify_certificates, after, until) for after, until in pairwise(borders)]
+    started.append(run.start(verify_authorities, "", LAST))
+    return joined.from_iterable(wait() for wait in started)
 
 
 # --- (8) the file ----------------------------------------------------------------------------------------------------
 
 
-def _of_file(database: Database) -> Iterator[str]:
+def _of_file(database: Database) -> list[str]:
     if not database.sqlite:
-        return
+        return []
     with database.reading() as connection:
         faults = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
         strays = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
-    yield from (f"database: {fault}" for fault in faults if fault != "ok")
-    yield from (f'database: a row of "{table}" refers to a missing row' for table in strays)
+    found = [f"database: {fault}" for fault in faults if fault != "ok"]
+    return found + [f'database: a row of "{table}" refers to a missing row' for table in strays]

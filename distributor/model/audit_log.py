@@ -18,6 +18,7 @@ from distributor.model.states import ADOPTED, EDGES, State
 ADOPTION = "adopted"  # the event that takes a restored ledger into use; events that follow from it have its number under this key
 ORIGIN = "0" * 64  # the previous hash of the first event
 PROVED = "proved"  # the event of a proof that came after a person's word had already made the delivery installed
+MOST_FINDINGS = 1000  # of a verification; a chain cut in two would give one for each event after the cut
 ERASED = "erased"  # an event whose evidence lists, as `events`, the numbers of earlier events that lost their personal fields
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring  # the same text as _encode for a string, without building an encoder
@@ -67,8 +68,8 @@ class Link(NamedTuple):
 def digest(link: Link, prev: str) -> str:
     """The hash that `link` must have when `prev` is the hash before it."""
     text = (
-        f'{{"at":"{link.at}","by":{_quote(link.by)},"commitment":"{link.commitment}","delivery":{_text(link.delivery)},"event":{_quote(link.event)},'
-        f'"evidence":{link.evidence},"from":{_text(link.before)},"prev":"{prev}","seq":{link.seq},"to":{_text(link.after)}}}'
+        f'{{"at":"{link.at}","by":{_quote(link.by)},"commitment":"{link.commitment}","delivery":{quoted(link.delivery)},"event":{_quote(link.event)},'
+        f'"evidence":{link.evidence},"from":{quoted(link.before)},"prev":"{prev}","seq":{link.seq},"to":{quoted(link.after)}}}'
     )
     return sha256(text.encode(errors="surrogatepass")).hexdigest()  # a forged file may contain lone surrogates
 
@@ -78,7 +79,8 @@ def fits(link: Link, prev: str) -> bool:
     return digest(link, prev) == link.hash and not _personal_faults(link)
 
 
-def _text(value: str | None) -> str:
+def quoted(value: str | None) -> str:
+    """A text, or nothing, as canonical JSON."""
     return "null" if value is None else _quote(value)
 
 
@@ -91,7 +93,7 @@ class ChainVerifier:
         self.at = ""
         self.back = 0  # events whose time is earlier than that of the event before: a clock was set back, which is no fault
         self.states: dict[str, str] = {}
-        self._unexplained: set[int] = set()  # events that lost their personal fields
+        self.unexplained: set[int] = set()  # events that lost their personal fields
         self.adoptions: set[int] = set()  # events by which a restored ledger was taken into use
 
     def verify_link(self, link: Link) -> list[str]:
@@ -106,9 +108,9 @@ class ChainVerifier:
         if link.delivery is not None:
             faults += self._state_faults(link, link.delivery)
         if link.commitment and link.personal is None:
-            self._unexplained.add(link.seq)
+            self.unexplained.add(link.seq)
         if link.event == ERASED:
-            self._unexplained.difference_update(_listed(link.evidence))
+            self.unexplained.difference_update(erased_events(link.evidence))
         elif link.event == ADOPTION:
             self.adoptions.add(link.seq)
         self.seq, self.hash, self.at = link.seq, link.hash, link.at
@@ -116,7 +118,7 @@ class ChainVerifier:
 
     def end(self) -> Iterator[str]:
         """The faults of the chain as a whole, after its last link."""
-        for seq in sorted(self._unexplained):
+        for seq in sorted(self.unexplained):
             yield f"event {seq}: its personal fields are missing, but no event records their erasure"
 
     def _state_faults(self, link: Link, delivery: str) -> list[str]:
@@ -126,14 +128,14 @@ class ChainVerifier:
         faults = []
         if link.before != before:
             faults.append(f"event {link.seq}: delivery {delivery} changes from {_named(link.before)}, but its state was {_named(before)}")
-        if link.after != link.event or not (_allowed(link.before, link.after) or self._adopted(link)):
+        if link.after != link.event or not (link.after in STEPS.get(link.before, ()) or self._adopted(link)):
             faults.append(f"event {link.seq}: delivery {delivery} cannot change from {_named(link.before)} to {_named(link.after)}")
         self.states[delivery] = link.after
         return faults
 
     def _adopted(self, link: Link) -> bool:
         """Whether the step is one that only a restored ledger takes, and its event names the adoption that it follows from."""
-        if link.after not in _ADOPTED_STEPS.get(link.before, ()):
+        if link.after not in ADOPTED_STEPS.get(link.before, ()):
             return False
         try:
             evidence = json.loads(link.evidence)
@@ -142,7 +144,7 @@ class ChainVerifier:
         return isinstance(evidence, dict) and evidence.get(ADOPTION) in self.adoptions
 
 
-def _listed(evidence: str) -> list[int]:
+def erased_events(evidence: str) -> list[int]:
     """The events that an erasure lists; none where the list cannot be read."""
     try:
         events = json.loads(evidence).get("events")
@@ -173,12 +175,8 @@ def _personal_faults(link: Link) -> tuple[str, ...]:
     return () if good else (f"event {link.seq}: its personal fields do not match their commitment",)
 
 
-def _allowed(before: str | None, after: str) -> bool:
-    return after in _STEPS.get(before, ())
-
-
-_STEPS: dict[str | None, frozenset[str]] = {None if k is None else str(k): frozenset(map(str, v)) for k, v in EDGES.items()}
-_ADOPTED_STEPS: dict[str | None, frozenset[str]] = {str(k): frozenset(map(str, v)) for k, v in ADOPTED.items()}
+STEPS: dict[str | None, frozenset[str]] = {None if k is None else str(k): frozenset(map(str, v)) for k, v in EDGES.items()}
+ADOPTED_STEPS: dict[str | None, frozenset[str]] = {str(k): frozenset(map(str, v)) for k, v in ADOPTED.items()}
 
 
 # --- events --------------------------------------------------------------------------------
@@ -233,6 +231,11 @@ class VerificationReport:
 class ChainObserver(Protocol):
     """Looks at each event of a chain while it is verified."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it needs further events."""
+        ...
+
     def step(self, link: Link) -> Iterable[str]:
         """The findings about an event, each in one line."""
         ...
@@ -257,6 +260,11 @@ class ExportComparison:
         self._earlier = earlier
         self._waiting: Link | None = None
         self._forked = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it needs further events; not when the chain differs."""
+        return not self._forked
 
     def step(self, link: Link) -> Iterator[str]:
         """The differences to the export's event of the same number."""

@@ -256,6 +256,11 @@ class CheckpointComparison:
         while self._waiting and not self._waiting[-1].size:
             self._compare(self._waiting.pop())
 
+    @property
+    def waits(self) -> bool:
+        """Whether there are checkpoints of more events."""
+        return bool(self._waiting)
+
     def step(self, link: Link) -> Sequence[str]:
         """The checkpoints that end with this event and differ."""
         if not self._waiting:

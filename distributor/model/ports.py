@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from distributor.model.attention import AttentionQueries
-from distributor.model.audit_log import AuditRecord, ChainObserver, Event, VerificationReport
+from distributor.model.audit_log import AuditRecord, ChainObserver, Event, Link, VerificationReport
 from distributor.model.audit_report import AuditReports
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
 from distributor.model.channels import PasswordChannels
@@ -306,8 +306,12 @@ class Ledger(  # all that one class implements
         """Every event with its hashes, oldest first; streams."""
         ...
 
+    def links(self) -> Iterator[Link]:
+        """Every event as it is hashed, oldest first."""
+        ...
+
     def prove(self, observers: Sequence[ChainObserver] = (), keys: Sequence[VerifierKey] = ()) -> VerificationReport:
-        """Verify the chain (also by observers), the rows, the database, and the checkpoints, whose signatures need the public `keys`."""
+        """Verify the chain (also with observers of its events), the rows, the database and the checkpoints, signed with `keys`."""
         ...
 
     def verify(self) -> list[Issue | str]:

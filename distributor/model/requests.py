@@ -164,6 +164,34 @@ class ExposedDelivery:
     password_destroyed: bool  # by this incident
 
 
+@dataclass(frozen=True, slots=True)
+class ErasedPerson:
+    """What erasing a person takes away: how many of each."""
+
+    address: str
+    deliveries: int
+    events: int  # that lose their personal fields
+    certificates: int
+    passwords: int  # that were not handed over yet
+    accounts: int  # of the portal
+    compacted: bool = True  # whether the database was rewritten afterwards, so that nothing is left in unused space
+
+
+class Erasures(Protocol):
+    """People who are erased."""
+
+    def erasable(self, address: str) -> ErasedPerson:
+        """What `forget` would take away; raises as it does. `address`: an Address.key."""
+        ...
+
+    def forget(self, address: str, reason: str) -> ErasedPerson:
+        """Erase a person, with an event `erased` for each delivery, in one transaction; then compact the database.
+
+        Raises UsageError where there is nobody or the reason names the person, RequestDenied where a delivery is under way.
+        """
+        ...
+
+
 class Incidents(Protocol):
     """A key may be in the wrong hands."""
 
@@ -213,7 +241,9 @@ class Exports(Protocol):
         ...
 
 
-class RequestLedger(CopyRequests, Accounts, Sessions, Incidents, PortalQueries, MailboxPositions, NoticeRecords, Exports, Protocol):
+class RequestLedger(
+    CopyRequests, Accounts, Sessions, Incidents, Erasures, PortalQueries, MailboxPositions, NoticeRecords, Exports, Protocol
+):
     """All of this module's protocols and those of mailboxes, as the ledger implements them."""
 
     def acting_as(self, by: str) -> Self:

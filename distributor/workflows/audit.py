@@ -13,11 +13,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain as joined
 from typing import Any, NamedTuple
 
-from distributor.model.audit_log import AuditRecord, ChainObserver, ChainVerifier, Link, VerificationReport, canonical, format_timestamp
+from distributor.model.audit_log import (
+    MOST_FINDINGS,
+    ORIGIN,
+    AuditRecord,
+    ChainObserver,
+    ChainVerifier,
+    Link,
+    VerificationReport,
+    canonical,
+    format_timestamp,
+)
 from distributor.model.people import escape_unsafe, neutralise_formula
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
-MOST = 1000  # findings
 LONGEST_LINE = 2**22  # characters; an event has a few thousand
 _TOO_LONG = "longer than any event"
 LONGEST = 300  # characters of one; a forged file chooses what it is called
@@ -35,6 +44,37 @@ def export(records: Iterable[AuditRecord], form: str, write: Callable[[str], obj
         write(_csv_line(_cells(_values(record))) if form == "csv" else _encode(_values(record)) + "\n")
         number += 1
     return number
+
+
+def export_links(links: Iterable[Link], form: str, write: Callable[[str], object]) -> int:
+    """Write every event of a chain, from its first one, as `export` does: what is stored as canonical JSON is not read and written anew."""
+    number, prev = 0, ORIGIN
+    if form == "csv":
+        write(_csv_line(FIELDS))
+    for link in links:
+        names = list(json.loads(link.personal)) if link.personal else None if link.commitment else []
+        evidence = _merged(link)
+        values = (link.seq, link.at, link.delivery, link.event, link.before, link.after, link.by)
+        proof = (link.salt, link.commitment, prev, link.hash)
+        if form == "csv":
+            write(_csv_line(map(_cell, (*values, evidence, canonical(names), *proof))))
+        else:
+            opening = _encode(dict(zip(FIELDS, values, strict=False)))
+            closing = _encode(dict(zip(FIELDS[-len(proof) :], proof, strict=True)))
+            write(f'{opening[:-1]}, "evidence": {evidence}, "personal": {_encode(names)}, {closing[1:]}\n')
+        number += 1
+        prev = link.hash
+    return number
+
+
+def _merged(link: Link) -> str:
+    """The evidence with the personal fields in it."""
+    if not link.personal:
+        return link.evidence
+    personal = json.loads(link.personal)
+    if link.evidence == "{}" or any(f"{_encode(name)}:" in link.evidence for name in personal):
+        return canonical(json.loads(link.evidence) | personal)
+    return f"{link.evidence[:-1]},{link.personal[1:]}"
 
 
 def _values(record: AuditRecord) -> dict[str, Any]:
@@ -79,7 +119,7 @@ class _Unreadable(NamedTuple):
 
 
 def prove_export(lines: Iterable[str], observers: Sequence[ChainObserver] = ()) -> VerificationReport:
-    """Verify an exported file, JSON Lines or CSV, also by observers of its chain (an earlier export, checkpoints)."""
+    """Verify an exported file, JSON Lines or CSV, with observers of its events: an earlier export, checkpoints."""
     verifier, erased = ChainVerifier(), 0
     findings: list[str] = []
     for found in _followed(verifier, lines):
@@ -87,12 +127,14 @@ def prove_export(lines: Iterable[str], observers: Sequence[ChainObserver] = ()) 
             findings.append(found)
         else:
             erased += found.salt is None and bool(found.commitment)
-            findings += [finding for observer in observers for finding in observer.step(found)]
-        if len(findings) >= MOST:
+            for observer in observers:
+                findings += observer.step(found)
+        if len(findings) >= MOST_FINDINGS:
             break
     else:
-        findings += [finding for observer in observers for finding in observer.end(verifier.seq)]
-    return VerificationReport(tuple(findings[:MOST]), verifier.seq, verifier.at, verifier.hash, erased, verifier.back)
+        for observer in observers:
+            findings += observer.end(verifier.seq)
+    return VerificationReport(tuple(findings[:MOST_FINDINGS]), verifier.seq, verifier.at, verifier.hash, erased, verifier.back)
 
 
 def earlier(lines: Iterable[str]) -> Iterator[Link | str]:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from distributor.model.audit_log import ORIGIN, canonical, format_timestamp
 from distributor.model.states import State
+from distributor.workflows import audit
 from tests.ledger.world import World, found, lifted
 
 
@@ -22,6 +23,18 @@ def full(world: World) -> World:
     world.plan("cleo")
     assert world.ledger.verify() == []
     return world
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_an_export_of_stored_texts_is_that_of_decoded_events(full: World, form: str) -> None:
+    quick: list[str] = []
+    slow: list[str] = []
+    audit.export_links(full.ledger.links(), form, quick.append)
+    audit.export(full.ledger.records(), form, slow.append)
+    assert audit.prove_export(quick) == audit.prove_export(slow)
+    assert audit.prove_export(quick).findings == ()
+    if form == "jsonl":
+        assert list(map(json.loads, quick)) == list(map(json.loads, slow))
 
 
 def tamper(world: World, *statements: str) -> list[str]:

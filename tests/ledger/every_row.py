@@ -1,0 +1,49 @@
+"""A small ledger in a file with a row of every kind: every table, every way that is usual, and some that are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from distributor.model.certificates import CertificateInfo
+from distributor.model.requests import RequestLimits, SignInAccount, StoredSession
+from distributor.model.states import State
+from distributor.pki import certificate
+from tests.authority import Authority
+from tests.ledger.world import ME, Clock, World, draft, packed
+
+ISSUER = "https://login.example.org"
+
+
+def write(url: str) -> World:
+    """A world with that ledger."""
+    world = World(url, Clock())
+    ledger = world.ledger
+    received = [world.accepted(name) for name in ("anna", "bert", "cleo")]
+    ledger.hand_over(received[0], "she phoned", "reveal")
+    world.settle(world.armed("dora"), State.DEFERRED, response="450 later", not_before=world.clock.now + timedelta(days=1))
+    world.settle(world.armed("emil"), State.REJECTED, response="550 no")
+    world.ambiguous("fay")
+    ledger.withdraw(world.queue("gus")[0], "a mistake")
+    world.claimed("hans")
+    world.queue("ida")
+    issued = Authority("Issuer").issue("jim@example.org", name="Jim").der
+    info = certificate.info(issued)
+    assert isinstance(info, CertificateInfo)
+    about = {"phone": "+49 30 1", "manager": "boss@example.org", "alternate_email": "jim@home.example"}
+    asked = draft("jim")
+    ledger.plan("plan-1", [replace(asked, facts=info, leaf=issued, person=replace(asked.person, **about))])
+    ledger.bind(SignInAccount(ISSUER, "bert-1"), "bert@example.org", "oid")
+    ledger.write_session(StoredSession("00" * 32, world.clock.now, world.clock.now, "{}"))
+    ledger.write_mailbox_position("certs@example.org", "{}")
+    ledger.note_published(received[2], "ldaps://there", "cn=cleo")
+    limits = RequestLimits(daily=9, monthly=9)
+    denied = ledger.acting_as("portal:bert-1").ask(received[1], "a new phone", limits=limits)
+    ledger.decide(denied.id, "not now", approve=False)
+    approved = ledger.ask(received[2], "a new phone", limits=limits)
+    ledger.acting_as("another@host").decide(approved.id, "", approve=True)
+    again = ledger.regenerate(received[2], "asked for")
+    ledger.planned(approved.id, again.id)
+    ledger.enqueue([packed(again.id, to="cleo@example.org")], ME)
+    assert ledger.verify() == []
+    return world
