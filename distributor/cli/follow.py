@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from distributor.cli.log import Log, Notifier
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from distributor.workflows.password_mail import MailResult
     from distributor.workflows.sending.report import SendReport
 
+LOOK_AT_FLAG = 0.2  # seconds
 POLL = 1.0  # seconds between two looks at the ledger's last event: a request is to be on its way within ten
 LOOK_AGAIN = 60.0  # seconds; leases expire and claims are given back without an event
 PACK_AGAIN = 600.0  # seconds; a file that could not be packed may have been put back
@@ -36,7 +36,6 @@ class StopFlag:
     """Set by SIGTERM and Ctrl-C."""
 
     requests: int = 0
-    _event: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -49,12 +48,18 @@ class StopFlag:
                 signal.signal(number, handler)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.request()
+
+    def request(self) -> None:
+        """Set it."""
         self.requests += 1
-        self._event.set()
 
     def wait(self, seconds: float) -> bool:
         """Wait that long, or until it is set; whether it is."""
-        return self._event.wait(seconds)
+        end = monotonic() + seconds
+        while not self.requests and (left := end - monotonic()) > 0:
+            sleep(min(left, LOOK_AT_FLAG))  # an Event's lock must not be taken in a signal's handler
+        return bool(self)
 
     def __bool__(self) -> bool:
         return self.requests > 0
@@ -197,10 +202,9 @@ class Follower:
                 tell=reporter,
                 line=lambda text: self.log("note", text),
                 stopped=lambda: bool(self.stop),
+                on_signal=self.stop.request,
             )
         self.stuck, self.stuck_since = self._planned(ledger), monotonic()
-        if report.interrupted:
-            self.stop.requests += 1
         return report
 
     def _mail_passwords(self, ledger: Ledger) -> None:

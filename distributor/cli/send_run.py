@@ -22,6 +22,7 @@ from distributor.model.states import State
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from types import FrameType
 
     from distributor.config import Settings
     from distributor.model.certificates import ParseProblem
@@ -107,8 +108,12 @@ def send_due(
     early: bool = False,
     unclear: Sequence[DeliveryResult] = (),
     stopped: Callable[[], bool] = lambda: False,
+    on_signal: Callable[[], None] = lambda: None,
 ) -> SendReport:
-    """The run itself; `tell` gets its events, `line` what the transport and a signal have to say. `stopped`: asked once, at its start."""
+    """The run itself; `tell` gets its events, `line` what the transport and a signal have to say.
+
+    `stopped`: asked once, at its start. `on_signal`: called for each Ctrl-C and SIGTERM, also for one that comes too late for the run.
+    """
     from distributor.bootstrap import delivery
     from distributor.workers import process
     from distributor.workflows.sending.report import SendContext, SendOptions
@@ -128,7 +133,7 @@ def send_due(
     context = SendContext(alive=process.is_alive, tell=tell)
 
     async def work() -> SendReport:
-        with _stopper(line) as shutdown:
+        with _stopper(line, on_signal) as shutdown:
             if stopped():
                 shutdown.request()
             return await send(ledger, transport, owner=owner, context=context, options=options, shutdown=shutdown)
@@ -155,7 +160,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 @contextmanager
-def _stopper(line: Callable[[str], None]) -> Iterator[ShutdownRequest]:
+def _stopper(line: Callable[[str], None], on_signal: Callable[[], None]) -> Iterator[ShutdownRequest]:
     """A shutdown request that Ctrl-C and SIGTERM set; the handlers of before are there again afterwards."""
     from distributor.workflows.sending.shutdown import ShutdownRequest
 
@@ -167,14 +172,17 @@ def _stopper(line: Callable[[str], None]) -> Iterator[ShutdownRequest]:
             line("finishing messages in progress; Ctrl-C again aborts them")
         shutdown.request()
 
+    def caught(_number: int, _frame: FrameType | None) -> None:
+        on_signal()
+        loop.call_soon_threadsafe(request)  # the loop's own handlers would lose a signal that comes when it is about to end
+
     for number in numbers:
-        loop.add_signal_handler(number, request)
+        signal.signal(number, caught)
     try:
         yield shutdown
     finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # in between, the default handler would end the process
         for number, handler in zip(numbers, before, strict=True):
-            loop.remove_signal_handler(number)
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
