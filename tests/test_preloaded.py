@@ -53,8 +53,9 @@ def test_it_ends_and_prints_the_same(workspace: Workspace, command: str) -> None
     assert preloaded == alone
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize("preloaded", [True, False])
-def test_it_is_a_process_that_a_signal_reaches(workspace: Workspace, preloaded: bool) -> None:  # noqa: FBT001
+def test_it_is_a_process_that_a_signal_reaches(workspace: Workspace, preloaded: bool, number: signal.Signals) -> None:  # noqa: FBT001
     workspace.run_script("+ server\n+ people\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
     config = workspace.folder / "distributor.toml"
     config.write_text(config.read_text(encoding="utf-8").replace('# rate = "30/min"', 'rate = "1/min"'), encoding="utf-8")
@@ -64,8 +65,9 @@ def test_it_is_a_process_that_a_signal_reaches(workspace: Workspace, preloaded: 
         cwd=workspace.folder,
         env=workspace.environment(),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     ) as sending:
         assert workspace.handler.arrived.wait(300)
-        sending.send_signal(signal.SIGINT)
-        assert sending.wait(300) == 130
+        sending.send_signal(number)
+        sending.communicate(timeout=300)  # until nobody has its standard error any more
+        assert sending.returncode == (130 if number == signal.SIGINT else -number)

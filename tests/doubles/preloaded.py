@@ -108,6 +108,8 @@ class Server:
                     os._exit(0)
                 elif key.fd in self.running:
                     self._ended(key.fd)
+                elif isinstance(key.data, int):
+                    self._left(key.fileobj, key.data)
                 elif module := self._accept():
                     return module
 
@@ -130,6 +132,7 @@ class Server:
         watched = os.pidfd_open(child)
         self.running[watched] = child, caller
         self.selector.register(watched, selectors.EVENT_READ)
+        self.selector.register(caller, selectors.EVENT_READ, data=watched)
         _say(caller, child)
         return ""
 
@@ -137,8 +140,16 @@ class Server:
         self.selector.unregister(watched)
         os.close(watched)
         child, caller = self.running.pop(watched)
+        if caller in self.selector.get_map():
+            self.selector.unregister(caller)
         _say(caller, os.waitpid(child, 0)[1])
         caller.close()
+
+    def _left(self, caller: selectors._FileObject, watched: int) -> None:
+        """The caller was killed, and so is what stands for it."""
+        if watched in self.running:
+            self.selector.unregister(caller)
+            os.kill(self.running[watched][0], signal.SIGKILL)
 
     def _close(self) -> None:
         self.selector.close()
