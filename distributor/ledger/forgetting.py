@@ -93,9 +93,8 @@ def _found(connection: Connection, address: str) -> tuple[_Person, list[_Deliver
         raise RequestDenied(f"a delivery is still {one.state} ({one.id})", where=address, hint=f"run `{way}` first")
     places = list(connection.execute(_PLACES, {"person": who.id}).scalars())
     if places:
-        raise RequestDenied(
-            f'a certificate is still published at "{places[0][:80]}"', where=address, hint="run `distributor unpublish` first"
-        )
+        hint = "have it revoked; then `distributor trust watch` and `distributor publish` remove it there"
+        raise RequestDenied(f'a certificate is still published at "{places[0][:80]}"', where=address, hint=hint)
     return who, deliveries
 
 

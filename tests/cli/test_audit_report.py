@@ -16,7 +16,7 @@ def test_a_report_is_private_recorded_and_checked(sent: Workspace) -> None:
     assert done.stdout.splitlines()[0] == "2 deliveries of 2 people in report.html"
     file = sent.folder / "report.html"
     assert file.stat().st_mode & 0o777 == 0o600
-    *_, last = sent.run("distributor audit export --output - 2>/dev/null").stdout.splitlines()
+    *_, last, _export = sent.run("distributor audit export --output - 2>/dev/null").stdout.splitlines()
     event = json.loads(last)
     assert (event["event"], event["evidence"]) == ("exported", {"format": "html"})
     assert event["hash"] in file.read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distributor.cli.verify_export import is_signed
@@ -143,6 +143,7 @@ def test_what_is_no_export_is_refused_in_words(tmp_path: Path, text: str) -> Non
     assert (code, said[-1]) == (1, "NOT VERIFIED")
 
 
+@settings(deadline=None)
 @given(message=st.binary(max_size=100), secret=st.binary(min_size=32, max_size=32), place=st.integers(0, 511))
 def test_its_signatures_are_those_of_ed25519(message: bytes, secret: bytes, place: int) -> None:
     key = Ed25519PrivateKey.from_private_bytes(secret)

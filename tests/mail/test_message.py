@@ -11,7 +11,7 @@ from email.message import EmailMessage, Message
 from email.utils import parseaddr
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distributor.mail.message import Attachment, Mailbox, MessageHeaders, RenderedText, compose
@@ -115,6 +115,7 @@ def shown(data: bytes) -> str:
     return str(make_header(decode_header(name))) if name.startswith("=?utf-8?b?") else name
 
 
+@settings(deadline=None)
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=400))
 @example(text=".\n..\n.hidden\nFrom here\n=3D trailing \t\n" + "x" * 300 + "é" * 300)
 @example(text="")
