@@ -208,6 +208,8 @@ def _receipt(ledger: Ledger, mail: ReceivedMail, notice: ReadReceipt, report: Ma
 
 def _signed(ledger: Ledger, mail: ReceivedMail, notice: SignedAnswer, report: MailboxReport) -> Verdict:
     found = signed_answers.record(ledger, notice, mail)
+    if found is None:
+        return Verdict.LATER
     if isinstance(found, str):
         report.left.append(LeftAlone(notice.message_id, notice.sender, found))
         return Verdict.LEFT

@@ -23,8 +23,8 @@ CLOCK_AHEAD = timedelta(hours=1)  # how far ahead
 SAID = "confirmed by a signed answer"
 
 
-def record(ledger: Ledger, answer: SignedAnswer, mail: ReceivedMail) -> Sequence[StateChange] | str:
-    """What the answer changed, nothing where it was recorded before; or why it is left alone."""
+def record(ledger: Ledger, answer: SignedAnswer, mail: ReceivedMail) -> Sequence[StateChange] | str | None:
+    """What the answer changed, nothing where it was recorded before; or why it is left alone. None: too early, its message is being sent."""
     found = _delivery(ledger, answer)
     if isinstance(found, str):
         return found
@@ -38,6 +38,8 @@ def record(ledger: Ledger, answer: SignedAnswer, mail: ReceivedMail) -> Sequence
         return reason
     if known:
         return "another signed answer has confirmed it before"
+    if found.state is State.TRANSMITTING:
+        return None
     steps = _steps(found.state)
     if not steps:
         return f"the delivery is {found.state}"
