@@ -219,6 +219,13 @@ def test_the_recipient_of_the_delivery_counts_and_no_other(box: Box) -> None:
     assert [moved.after for moved in found.moved] == [State.DELIVERED]
 
 
+@pytest.mark.parametrize("address", ["", "p1@example.org"], ids=["a recipient without address", "the same recipient"])
+def test_a_failure_beside_a_delivery_is_no_bounce(box: Box, address: str) -> None:
+    found = box.read(report(box.about(), recipient(address=address), recipient(Action.DELIVERED, status="2.0.0", diagnostic="")))
+    assert State.BOUNCED not in {moved.after for moved in found.moved}
+    assert box.state() is (State.ACCEPTED if address else State.DELIVERED)
+
+
 def test_a_forwarded_message_bounces_and_the_evidence_says_so_without_the_address(box: Box) -> None:
     found = box.read(report(box.about(), recipient(address="private@elsewhere.example")))
     assert [moved.after for moved in found.moved] == [State.BOUNCED]
