@@ -90,7 +90,7 @@ class NoticeOutcome(StrEnum):
 
     MOVED = "moved"
     NOTED = NOTED
-    KNOWN = "known"  # the same mail, or one that says the same, was recorded before
+    KNOWN = "known"  # the same mail, or one that says the same, was recorded before; or so many that no more are noted
     TOO_EARLY = "too-early"  # the message is being sent: the state that the notice proves can be entered once the attempt has ended
 
 
