@@ -104,7 +104,7 @@ class _Part(Message):
 
     def set_raw(self, name: str, value: str) -> None:
         """A field as the parser found it, of those with parameters the beginning: CPython's takes time by the square of their length."""
-        super().set_raw(name, value[:LONGEST_VALUE] if name.lower().startswith("content-") else value)  # type: ignore[misc]  # typeshed has none
+        super().set_raw(name, value[:LONGEST_VALUE] if name.lower().startswith("content-") else value)
 
 
 def header_fields(head: bytes) -> dict[str, list[str]]:

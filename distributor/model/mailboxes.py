@@ -23,6 +23,7 @@ class ReceivedMail:
     id: str
     raw: bytes
     received_at: datetime | None  # when it came into the mailbox
+    refused: str = ""  # which mail it is and why the server does not give it; `raw` is empty then
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,10 @@ SAID = "confirmed by a signed answer"
 
 
 def record(ledger: Ledger, answer: SignedAnswer, mail: ReceivedMail) -> Sequence[StateChange] | str | None:
-    """What the answer changed, nothing where it was recorded before; or why it is left alone. None: too early, its message is being sent."""
+    """What the answer changed, nothing where it was recorded before; or why it is left alone.
+
+    None while its message is being sent: it can be recorded once the attempt has ended.
+    """
     found = _delivery(ledger, answer)
     if isinstance(found, str):
         return found
@@ -34,10 +37,9 @@ def record(ledger: Ledger, answer: SignedAnswer, mail: ReceivedMail) -> Sequence
     if answer.signature in known:
         return ()
     sent = min((event.at for event in theirs if event.event == State.TRANSMITTING), default=min(event.at for event in theirs))
-    if reason := _too_early_or_late(answer.signed_at, sent, mail.received_at or ledger.now()):
-        return reason
-    if known:
-        return "another signed answer has confirmed it before"
+    reason = _too_early_or_late(answer.signed_at, sent, mail.received_at or ledger.now())
+    if reason or known:
+        return reason or "another signed answer has confirmed it before"
     if found.state is State.TRANSMITTING:
         return None
     steps = _steps(found.state)
