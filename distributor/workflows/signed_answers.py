@@ -69,7 +69,7 @@ def _delivery(ledger: Ledger, answer: SignedAnswer) -> Delivery | str:
 def _mismatch(ledger: Ledger, answer: SignedAnswer, found: Delivery) -> str:
     """Why the answer is not the one to this delivery; empty where it is."""
     if not answer.sender or answer.sender != key_of(found.address):
-        return f"{found.id} was sent to somebody else"
+        return f"{found.id} was sent to another address"
     if answer.certificate != found.certificate_sha256:
         return f"signed with another certificate than the one of {found.id}"
     if any(_replaces(other, found) for other in ledger.deliveries(DeliveryFilter(addresses=frozenset({answer.sender})))):

@@ -191,12 +191,12 @@ def test_another_certificate_of_the_same_person_proves_nothing(ledger: Ledger, a
 
 def test_nobody_confirms_for_somebody_else(ledger: Ledger, alice: Identity, bob: Identity) -> None:
     theirs = delivery(ledger, "bob")
-    assert unchanged(ledger, by_hand(alice, words(theirs))) == f"{theirs.id} was sent to somebody else"
+    assert unchanged(ledger, by_hand(alice, words(theirs))) == f"{theirs.id} was sent to another address"
     raw = by_hand(alice, words(theirs)).replace(b"From: alice@", b"From: bob@")
     assert unchanged(ledger, raw) == f"signed with another certificate than the one of {theirs.id}"
     mine = delivery(ledger)
     raw = by_hand(bob, words(mine)).replace(b"From: alice@", b"From: bob@")
-    assert unchanged(ledger, raw) == f"{mine.id} was sent to somebody else"
+    assert unchanged(ledger, raw) == f"{mine.id} was sent to another address"
 
 
 def test_content_that_was_signed_again_is_the_second_signers(ledger: Ledger, alice: Identity, bob: Identity) -> None:
