@@ -105,7 +105,8 @@ def _take(context: MailboxContext, mail: ReceivedMail, notice: Notice | WorkerFa
         case DeliveryReport() | ReadReceipt() | SignedAnswer():
             return notices.take(context.ledger, mail, notice, report)
         case WorkerFailure():
-            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason})"))
+            at = f", received {mail.received_at:%Y-%m-%d %H:%M:%S} UTC" if mail.received_at else ""
+            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason}){at}"))
     return Verdict.LEFT
 
 
