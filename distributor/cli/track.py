@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EXAMPLE = "\b\nexample:\n  distributor track --json | jq '.moved[] | select(.to == \"bounced\")'"
 EVERY = 300.0  # seconds between two rounds; a message trace is no faster
 EARLIEST = timedelta(days=366)  # before today, of --since: a mailbox holds few reports that are older, and each mail is fetched again
+MOST_LINES = 20  # of one kind about mails: a stranger can send thousands that lead to nothing
 MOST_NEXT = 5  # bounced deliveries whose next step is printed; one cause often has many
 DOCUMENT = "see docs/tracking.md#after-a-bounce"
 
@@ -230,18 +231,24 @@ def _show_mails(mails: MailboxReport) -> None:
             f"{mails.unmatched} unmatched": mails.unmatched,
         }
         stderr_line(", ".join([f"{counted(mails.read, 'mail')} read", *(text for text, number in numbers.items() if number)]))
-    for one in mails.noted:
-        stderr_line(f"noted: {escape(one.address)}: {escape(one.said)}")
-    for one in mails.hints:
-        stderr_line(f"unmatched report, perhaps about {escape(one.address)} ({one.delivery}): {escape(one.said)}")
+    _show_first("noted", [f"{escape(one.address)}: {escape(one.said)}" for one in mails.noted])
+    perhaps = [f"perhaps about {escape(one.address)} ({one.delivery}): {escape(one.said)}" for one in mails.hints]
+    _show_first("unmatched report", perhaps, ", ")
     for request in mails.asked:
         stderr_line(f"{escape(request.address)} asks for another copy: request {request.id} is {request.state}")
-    for left in mails.left:
-        stderr_line(f"left alone: {escape(' '.join(filter(None, (left.address, left.message_id))) or 'a mail')}: {escape(left.reason)}")
+    names = [" ".join(filter(None, (left.address, left.message_id))) or "a mail" for left in mails.left]
+    _show_first("left alone", [f"{escape(name)}: {escape(left.reason)}" for name, left in zip(names, mails.left, strict=True)])
     if any(request.state == "open" for request in mails.asked):
         stderr_line("next: distributor requests")
     elif any(request.state == "approved" for request in mails.asked):
         stderr_line("next: distributor send")
+
+
+def _show_first(kind: str, texts: Sequence[str], separator: str = ": ") -> None:
+    for text in texts[:MOST_LINES]:
+        stderr_line(f"{kind}{separator}{text}")
+    if len(texts) > MOST_LINES:
+        stderr_line(f"{kind}: {len(texts) - MOST_LINES} more")
 
 
 def _show_next(bounced: Sequence[StateChange]) -> None:

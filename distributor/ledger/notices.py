@@ -18,7 +18,7 @@ from distributor.model.reminders import REMINDED
 from distributor.model.states import OBSERVED, State, allowed
 
 MOST = 50  # Message-IDs of one mail
-_OF_MAIL = frozenset({"attempt", "mail_sha256"})  # evidence in which two mails that say the same differ
+MOST_TOLD = 100  # events by notices of one delivery, after which nothing is noted any more: its recipient can forge any number of them
 _WITH_IDS: Select[Any] = DELIVERIES.where(delivery.c.message_id.in_(bindparam("ids", expanding=True))).order_by(delivery.c.id)
 _MESSAGES = (
     select(event.c.delivery, event.c.event, event.c.evidence)
@@ -52,14 +52,17 @@ def record(tx: WriteTransaction, notice: DeliveryNotice) -> RecordedNotice:
     row = transitions.row(tx, notice.delivery)
     before = State(row["state"])
     evidence = {key: sanitize(value) if isinstance(value, str) else value for key, value in notice.evidence.items()}
-    if _is_known(tx, notice.delivery, evidence):
+    evidence = {"attempt": row["attempt"], **evidence}  # a message that was sent again may fail again in the same way
+    told = [json.loads(text) for text in tx.connection.execute(_TOLD, {"id": notice.delivery}).scalars()]
+    if any(_is_same(one, evidence) for one in told):
         return RecordedNotice(NoticeOutcome.KNOWN, before)
     if notice.state is not None and before is State.TRANSMITTING:
         return RecordedNotice(NoticeOutcome.TOO_EARLY, before)
     said = sanitize(notice.said)
     personal = {"said": said, **{key: sanitize(str(value)) for key, value in notice.personal.items()}}
-    evidence = {"attempt": row["attempt"], **evidence}
     if notice.state is None or before not in OBSERVED or not allowed(before, notice.state):
+        if len(told) >= MOST_TOLD:
+            return RecordedNotice(NoticeOutcome.KNOWN, before)
         tx.append([NewEvent(notice.delivery, NOTED, evidence=evidence, personal=personal)])
         return RecordedNotice(NoticeOutcome.NOTED, before)
     columns = {"owner": None, "lease_until": None, "not_before": None, "said": said}
@@ -67,11 +70,6 @@ def record(tx: WriteTransaction, notice: DeliveryNotice) -> RecordedNotice:
     return RecordedNotice(NoticeOutcome.MOVED, before)
 
 
-def _is_known(tx: WriteTransaction, delivery_id: str, evidence: Mapping[str, object]) -> bool:
-    """Whether an event has this mail, or another one that says the same, such as a copy in a second mailbox."""
-    told = [json.loads(text) for text in tx.connection.execute(_TOLD, {"id": delivery_id}).scalars()]
-    return any(one.get("mail_sha256") == evidence["mail_sha256"] or _content(one) == _content(evidence) for one in told)
-
-
-def _content(evidence: Mapping[str, object]) -> dict[str, object]:
-    return {key: value for key, value in evidence.items() if key not in _OF_MAIL}
+def _is_same(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two events have the same mail, or mails that say the same, such as a copy in a second mailbox."""
+    return one.get("mail_sha256") == other["mail_sha256"] or {**one, "mail_sha256": ""} == {**other, "mail_sha256": ""}

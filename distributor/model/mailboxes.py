@@ -23,6 +23,7 @@ class ReceivedMail:
     id: str
     raw: bytes
     received_at: datetime | None  # when it came into the mailbox
+    refused: str = ""  # which mail it is and why the server does not give it; `raw` is empty then
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class NoticeOutcome(StrEnum):
 
     MOVED = "moved"
     NOTED = NOTED
-    KNOWN = "known"  # the same mail, or one that says the same, was recorded before
+    KNOWN = "known"  # the same mail, or one that says the same, was recorded before; or so many that no more are noted
     TOO_EARLY = "too-early"  # the message is being sent: the state that the notice proves can be entered once the attempt has ended
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from asn1crypto import algos, tsp
 from asn1crypto import cms as asn1_cms
@@ -214,7 +214,10 @@ def _is_named(sid: Value, der: bytes) -> bool:
         read = certificate.load(der)
         if isinstance(read, ParseProblem):
             return False
-        extension = read.parsed.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        try:
+            extension = read.parsed.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        except x509.ExtensionNotFound:  # old roots have none
+            return False
         return extension.value.digest == sid.content
     issuer, serial = sid.sequence(2)
     fields = spki.tbs_fields(der)
@@ -273,8 +276,10 @@ def _check_named_certificate(signer: _Signer, leaf: bytes) -> None:
 def _signed_at(signer: _Signer) -> datetime | None:
     if _SIGNING_TIME not in signer.attributes:
         return None
-    found: datetime = asn1_cms.Time.load(_single(signer, _SIGNING_TIME).whole).native
-    return found
+    found = asn1_cms.Time.load(_single(signer, _SIGNING_TIME).whole).native
+    if not isinstance(found, datetime) or found.tzinfo is None:  # the year 0, and local times
+        raise Unreadable("its signing time is malformed")
+    return found.astimezone(UTC)
 
 
 def _proof(signer: _Signer) -> bytes:

@@ -49,7 +49,8 @@ class MailboxContext:
 async def read_mailboxes(context: MailboxContext, readers: Sequence[MailboxReader]) -> MailboxReport:
     """Read each mailbox from where it was read to; one that fails does not stop the others.
 
-    A batch of mails is dealt with, marked, and only then recorded as read; a second reading of the same mail changes nothing.
+    A batch of mails is dealt with, marked, and only then recorded as read; a second reading of the same mail changes nothing. Where
+    marking fails, the mails behind are dealt with all the same, and all of them are read and marked again the next time.
     """
     report = MailboxReport()
     for reader in readers:
@@ -65,13 +66,20 @@ async def read_mailboxes(context: MailboxContext, readers: Sequence[MailboxReade
 async def _read(context: MailboxContext, reader: MailboxReader, report: MailboxReport) -> None:
     ledger, since = context.ledger, context.since
     after = await context.call(lambda: ledger.mailbox_position(reader.name)) if since is None else None
+    unmarked: Error | None = None
     async for batch in reader.read(after, since or ledger.now() - FIRST_READ):
         handled, complete = await context.call(lambda mails=batch.mails: _handle(context, mails, report))  # type: ignore[misc]  # mypy infers no default
-        if handled:
-            await reader.mark(handled)
+        if handled and unmarked is None:
+            try:
+                await reader.mark(handled)
+            except Error as error:
+                unmarked = error
         if not complete:
-            return
-        await context.call(lambda position=batch.position: ledger.write_mailbox_position(reader.name, position))  # type: ignore[misc]  # likewise
+            break
+        if unmarked is None:
+            await context.call(lambda position=batch.position: ledger.write_mailbox_position(reader.name, position))  # type: ignore[misc]  # likewise
+    if unmarked is not None:
+        raise unmarked
 
 
 def _handle(context: MailboxContext, mails: Sequence[ReceivedMail], report: MailboxReport) -> tuple[list[ReceivedMail], bool]:
@@ -88,13 +96,17 @@ def _handle(context: MailboxContext, mails: Sequence[ReceivedMail], report: Mail
 
 
 def _take(context: MailboxContext, mail: ReceivedMail, notice: Notice | WorkerFailure, report: MailboxReport) -> Verdict:
+    if mail.refused:
+        report.left.append(LeftAlone("", "", f"the server cannot read it ({mail.refused})"))
+        return Verdict.LEFT
     match notice:
         case CopyRequestNotice():
             return Verdict.HANDLED if _ask(context, mail, notice, report) else Verdict.LEFT
         case DeliveryReport() | ReadReceipt() | SignedAnswer():
             return notices.take(context.ledger, mail, notice, report)
         case WorkerFailure():
-            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason})"))
+            at = f", received {mail.received_at:%Y-%m-%d %H:%M:%S} UTC" if mail.received_at else ""
+            report.left.append(LeftAlone("", "", f"parsing it failed ({notice.reason}){at}"))
     return Verdict.LEFT
 
 

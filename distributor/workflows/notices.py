@@ -160,7 +160,8 @@ _ACTIONS = {
 def _weigh(notice: DeliveryReport, match: _Match) -> tuple[RecipientReport, State | None, bool] | None:
     """What counts of a report, the state that it proves, and whether it names other recipients only; None: nothing counts."""
     key, by_id = key_of(match.delivery.address), match.how == "message-id"
-    ours = [one for one in notice.recipients if one.address in {"", key}]
+    ours = [one for one in notice.recipients if one.address == key]
+    ours = ours or [one for one in notice.recipients if not one.address]  # no mail address, such as one of X.400
     rewritten = not ours and not match.message
     found = ours or list(notice.recipients)
     failed = [one for one in found if one.action is Action.FAILED]
@@ -168,8 +169,10 @@ def _weigh(notice: DeliveryReport, match: _Match) -> tuple[RecipientReport, Stat
         return None
     if not notice.machine_readable and (not failed or not ours or not by_id):
         return None
-    if rewritten and (len(failed) < len(found) or match.delivery.state is State.DELIVERED):
-        failed, state = [], None  # some members of a list, or a forwarded copy of what is in the mailbox
+    if (failed and any(one.action is Action.DELIVERED for one in found)) or (
+        rewritten and (len(failed) < len(found) or match.delivery.state is State.DELIVERED)
+    ):
+        failed, state = [], None  # some members of a list, one of two destinations, or a forwarded copy of what is in the mailbox
     elif failed:
         state = State.BOUNCED
     elif any(one.action is Action.DELIVERED for one in found) and not rewritten and match.how != "in-reply-to":
@@ -208,6 +211,8 @@ def _receipt(ledger: Ledger, mail: ReceivedMail, notice: ReadReceipt, report: Ma
 
 def _signed(ledger: Ledger, mail: ReceivedMail, notice: SignedAnswer, report: MailboxReport) -> Verdict:
     found = signed_answers.record(ledger, notice, mail)
+    if found is None:
+        return Verdict.LATER
     if isinstance(found, str):
         report.left.append(LeftAlone(notice.message_id, notice.sender, found))
         return Verdict.LEFT

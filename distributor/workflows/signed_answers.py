@@ -23,8 +23,11 @@ CLOCK_AHEAD = timedelta(hours=1)  # how far ahead
 SAID = "confirmed by a signed answer"
 
 
-def record(ledger: Ledger, answer: SignedAnswer, mail: ReceivedMail) -> Sequence[StateChange] | str:
-    """What the answer changed, nothing where it was recorded before; or why it is left alone."""
+def record(ledger: Ledger, answer: SignedAnswer, mail: ReceivedMail) -> Sequence[StateChange] | str | None:
+    """What the answer changed, nothing where it was recorded before; or why it is left alone.
+
+    None while its message is being sent: it can be recorded once the attempt has ended.
+    """
     found = _delivery(ledger, answer)
     if isinstance(found, str):
         return found
@@ -34,10 +37,11 @@ def record(ledger: Ledger, answer: SignedAnswer, mail: ReceivedMail) -> Sequence
     if answer.signature in known:
         return ()
     sent = min((event.at for event in theirs if event.event == State.TRANSMITTING), default=min(event.at for event in theirs))
-    if reason := _too_early_or_late(answer.signed_at, sent, mail.received_at or ledger.now()):
-        return reason
-    if known:
-        return "another signed answer has confirmed it before"
+    reason = _too_early_or_late(answer.signed_at, sent, mail.received_at or ledger.now())
+    if reason or known:
+        return reason or "another signed answer has confirmed it before"
+    if found.state is State.TRANSMITTING:
+        return None
     steps = _steps(found.state)
     if not steps:
         return f"the delivery is {found.state}"
@@ -65,7 +69,7 @@ def _delivery(ledger: Ledger, answer: SignedAnswer) -> Delivery | str:
 def _mismatch(ledger: Ledger, answer: SignedAnswer, found: Delivery) -> str:
     """Why the answer is not the one to this delivery; empty where it is."""
     if not answer.sender or answer.sender != key_of(found.address):
-        return f"{found.id} was sent to somebody else"
+        return f"{found.id} was sent to another address"
     if answer.certificate != found.certificate_sha256:
         return f"signed with another certificate than the one of {found.id}"
     if any(_replaces(other, found) for other in ledger.deliveries(DeliveryFilter(addresses=frozenset({answer.sender})))):

@@ -65,6 +65,16 @@ def test_of_many_bounced_deliveries_only_some_next_steps_are_printed(capsys: pyt
     assert following[-1] == "next: 3 more bounced; see docs/tracking.md#after-a-bounce"
 
 
+def test_of_thousands_of_mails_that_lead_to_nothing_some_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    forged = [LeftAlone(f"<{number}@x>", "eve@example.org", "the signature is not valid") for number in range(3000)]
+    remarks = [Remark("d-8", "p8@example.org", "delayed") for _ in range(22)]
+    mails = MailboxReport(read=3044, left=forged, noted=remarks, hints=remarks)
+    track.show(track.TrackingRound(TrackingReport(0, ()), mails, track.Revocations(), 0), as_json=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 + 3 * 21
+    assert [lines[21], lines[42], lines[63]] == ["noted: 2 more", "unmatched report: 2 more", "left alone: 2980 more"]
+
+
 def test_json_has_what_changed_what_was_noted_and_what_it_may_be_about(capsys: pytest.CaptureFixture[str]) -> None:
     track.show(done(bounced(2)), as_json=True)
     found = json.loads(capsys.readouterr().out)

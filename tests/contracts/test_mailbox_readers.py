@@ -281,6 +281,22 @@ def test_a_mail_that_is_deleted_between_list_and_content_is_left_out(by_graph: G
     assert len(read(by_graph)[0]) == 1
 
 
+@pytest.mark.parametrize(("status", "code"), [(400, "ErrorCorruptData"), (410, "ErrorItemNotFound"), (500, "ErrorItemCorrupt")])
+def test_a_mail_that_the_service_cannot_read_is_named_and_stops_no_other(by_graph: GraphMailbox, status: int, code: str) -> None:
+    by_graph.add(mail(1), mail(2))
+    by_graph.cloud.fault("message.getContent", "status", status=status, code=code)
+    found, position = read(by_graph)
+    assert (len(subjects(found)), [code in one.refused for one in found if not one.raw]) == (1, [True])
+    assert read(by_graph, position)[0] == []
+
+
+def test_a_service_that_can_read_no_mail_is_told(by_graph: GraphMailbox) -> None:
+    by_graph.add(mail(1), mail(2))
+    by_graph.cloud.fault("message.getContent", "status", status=500, code="ErrorInternalServerError", times=2)
+    with pytest.raises(ServiceUnavailable):
+        read(by_graph)
+
+
 @pytest.mark.parametrize("operation", ["mailFolder.messagesDelta", "message.getContent"])
 def test_a_busy_service_is_waited_for(by_graph: GraphMailbox, operation: str) -> None:
     by_graph.add(mail(1))

@@ -168,6 +168,24 @@ def test_only_the_first_mebibyte_of_a_mail_is_fetched(mailbox: Mailbox) -> None:
     assert found[0].raw == mail(1, 3 * LARGEST_MAIL)[:LARGEST_MAIL]
 
 
+def test_a_mail_that_the_server_cannot_read_is_named_and_stops_no_other(mailbox: Mailbox) -> None:
+    mailbox.add(*(mail(number) for number in range(1, 5)))
+    second = next(file for file in mailbox.server.folder.glob(f"mail/{mailbox.user}/Maildir/*/*") if b"Subject: 2" in file.read_bytes())
+    second.chmod(0)  # Dovecot hangs up when it cannot open a mail
+    found = mailbox.read()
+    assert subjects(found) == ["1", "3", "4"]
+    assert [one.refused for one in found if one.refused] == ["UID 2: the connection was cut at FETCH"]
+    position = found[0].id
+    assert subjects(mailbox.read(position)) == ["3", "4"]
+
+
+def test_mails_of_which_the_server_can_read_none_are_read_again(mailbox: Mailbox) -> None:
+    mailbox.add(mail(1), mail(2))
+    for file in mailbox.server.folder.glob(f"mail/{mailbox.user}/Maildir/*/*,*"):
+        file.chmod(0)
+    assert "FETCH" in str(refused(mailbox.read))
+
+
 def test_mails_whose_bytes_look_like_protocol_are_taken_as_they_are(mailbox: Mailbox) -> None:
     raw = b'Subject: 1\r\n\r\n) FLAGS (\\Deleted) UID 77 INTERNALDATE "1-Jan-2020 00:00:00 +0000" {3}\r\n\xff\x00A1 OK\r\n'.replace(
         b"\x00", b""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from distributor.errors import RequestDenied
+from distributor.ledger.notices import MOST_TOLD
 from distributor.model.delivery import AttemptResult, DraftRef, RecordIntent
 from distributor.model.mailboxes import NOTED, DeliveryNotice, FurtherMessage, NoticeOutcome, RecordedNotice
 from distributor.model.reminders import Reminder, ReminderKind
@@ -103,6 +104,25 @@ def test_another_mail_that_says_the_same_is_no_news_and_one_that_says_more_is(wo
     assert outcome(world, delayed(delivery, mail_sha256="cc" * 32)) is NoticeOutcome.KNOWN
     assert outcome(world, delayed(delivery, mail_sha256="dd" * 32, status="4.2.2")) is NoticeOutcome.NOTED
     assert world.events().count(NOTED) == 2
+
+
+def test_a_message_that_was_sent_again_may_bounce_with_the_words_that_its_first_attempt_did(world: World) -> None:
+    claim = world.ambiguous()
+    world.ledger.resolve(claim.id, State.QUEUED, {"kind": "person", "reason": "not there"})
+    assert outcome(world, bounced(claim.id)) is NoticeOutcome.NOTED  # of the first attempt, while it waits for the second
+    again = world.claim()
+    world.ledger.write([RecordIntent(again, LEASE)], ME)
+    assert world.settle(again, State.ACCEPTED)
+    assert outcome(world, bounced(claim.id)) is NoticeOutcome.KNOWN
+    assert outcome(world, bounced(claim.id, mail_sha256="cc" * 32)) is NoticeOutcome.MOVED
+    assert world.state(claim.id) is State.BOUNCED
+
+
+def test_of_thousands_of_forged_notes_some_are_kept_and_a_change_of_state_still_counts(world: World) -> None:
+    delivery = world.accepted()
+    outcomes = [outcome(world, delayed(delivery, mail_sha256=f"{n:064x}", status=f"4.4.{n}")) for n in range(MOST_TOLD + 3)]
+    assert outcomes == [NoticeOutcome.NOTED] * MOST_TOLD + [NoticeOutcome.KNOWN] * 3
+    assert outcome(world, bounced(delivery)) is NoticeOutcome.MOVED
 
 
 def test_a_note_changes_no_state(world: World) -> None:

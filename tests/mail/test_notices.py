@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distributor.mail.notices import NoticeRules, parse, phrase_key
-from distributor.mail.received import MOST_PARTS
+from distributor.mail.received import LONGEST_VALUE, MOST_PARTS, read_mail
 from distributor.model.mailboxes import LARGEST_MAIL
 from distributor.model.notices import AutomaticReply, CopyRequestNotice, DeliveryReport, SignedAnswer, Unknown
 from distributor.workflows.mail_reader import read
@@ -237,6 +237,13 @@ HOSTILE = {
     "results": mail("", "Authentication-Results: mx.example.org; dmarc=" + "a" * 9000),
     "results without end": mail("", "Authentication-Results: mx.example.org; " + "(" * 9000),
 }
+
+
+def test_parameters_are_read_from_the_beginning_of_a_field_only() -> None:
+    part = '--b\r\nContent-Type: text/plain; x="' + ";" * 100_000 + "\r\n\r\nsend again\r\n--b--"
+    raw = mail(part, 'Content-Type: multipart/mixed; boundary=b; x="' + ";" * 100_000, Subject="x")
+    assert max(len(str(value)) for part in read_mail(raw).message.walk() for value in part.values()) <= LONGEST_VALUE
+    asked(raw)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -94,6 +94,7 @@ def test_the_servers_words_envelope_id_reporter_and_answered_message_are_kept() 
         ("rfc822; bob@example.net (Bob Miller)", "bob@example.net"),
         ("<bob@example.net>", "bob@example.net"),
         ("utf-8; gr\\x{FC}n@example.net", "grün@example.net"),
+        ("utf-8; grün@example.net", "grün@example.net"),
         ("rfc822; bob+2Btag@example.net", "bob+tag@example.net"),
         ("rfc822; bob+20@example.net", "bob+20@example.net"),
         ("X400; /CN=bob", ""),
@@ -131,6 +132,7 @@ def test_a_plus_that_the_final_recipient_has_too_is_no_code() -> None:
         ("failed", "5.1.1", "smtp; 552 5.2.2 full", (FAILED, "5.1.1", "552 5.2.2 full")),
         ("failed", "2.0.0", "smtp; 552 5.2.2 full", (FAILED, "5.2.2", "552 5.2.2 full")),
         ("failed", "", "smtp; 550 rejected by 5.1.1.9", (FAILED, "", "550 rejected by 5.1.1.9")),
+        ("failed", "5.1.1", "smtp; 550 Empfänger unbekannt", (FAILED, "5.1.1", "550 Empfänger unbekannt")),
         ("delivered", "2.1.5", "", (Action.DELIVERED, "2.1.5", "")),
     ],
 )

@@ -95,6 +95,13 @@ def test_a_signer_may_be_named_by_the_identifier_of_its_key(authority: Authority
     assert found.certificate == hashlib.sha256(signer.der).hexdigest()
 
 
+def test_a_root_without_the_identifier_of_its_key_may_come_with_the_signature(authority: Authority, tmp_path: Path) -> None:
+    old = tmp_path / "old.pem"
+    old.write_bytes(authority.issue("root.example.org").pem)  # this authority's leaves have none
+    found = valid(openssl(Identity(authority.issuer_key, authority.issuer, ()), CONTENT, "-keyid", "-certfile", str(old)))
+    assert found.certificate == hashlib.sha256(Identity(authority.issuer_key, authority.issuer, ()).der).hexdigest()
+
+
 @pytest.mark.parametrize("options", [(), ("-T",)], ids=["opaque", "detached"])
 def test_a_signature_by_nss_is_valid(alice: Identity, tmp_path: Path, options: tuple[str, ...]) -> None:
     program, database = require("cmsutil"), f"sql:{tmp_path}"
@@ -171,6 +178,14 @@ def test_a_later_time_than_the_signed_one_does_not_fit(alice: Identity) -> None:
     forged = honest.replace(b"260101000000Z", b"270101000000Z")
     assert forged != honest
     assert reason(signed_data([forged], [alice.der])) == "the signature does not match its attributes"
+
+
+@pytest.mark.parametrize("time", [b"20261130120000", b"00000101000000Z", b"00010101000000+1400"], ids=["local", "year 0", "before year 1"])
+def test_a_signing_time_that_cannot_be_compared_is_malformed(alice: Identity, time: bytes) -> None:
+    kind, moment = asn1_cms.CMSAttributeType("signing_time").dump(), core.GeneralizedTime(contents=time).dump()
+    kept = [each for number, each in enumerate(attributes(CONTENT)) if number != 1]
+    data = signed_data([signer_info(alice, [*kept, attribute(kind, moment)])], [alice.der])
+    assert reason(data) in {"its signing time is malformed", "it is malformed"}
 
 
 @pytest.mark.parametrize("missing", range(3))

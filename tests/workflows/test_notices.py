@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from distributor.errors import Error, ServiceUnavailable
 from distributor.model.delivery import AttemptResult, Delivery, DeliveryFilter, RecordIntent
 from distributor.model.issues import Diagnostic, WorkerFailure
 from distributor.model.mailboxes import MailBatch, ReceivedMail
@@ -58,10 +59,10 @@ class Box:
         *_, last = self.ledger.history(f"{person}@example.org")
         return {name: value for name, value in last.evidence.items() if name not in {"mail_sha256", "attempt", "said"}}
 
-    def read(self, *notices: Notice, since: datetime | None = None, name: str = "box") -> MailboxReport:
+    def read(self, *notices: Notice, since: datetime | None = None, name: str = "box", fault: Error | None = None) -> MailboxReport:
         """Read a mailbox with these mails; what they tell."""
         self.notices = {f"{notice!r}".encode(): notice for notice in notices}
-        self.folder = Folder(tuple(self.notices), self.received, name)
+        self.folder = Folder(tuple(self.notices), self.received, name, fault=fault)
         policy = MailPolicy(by_mail=False, automatic=False, limits=RequestLimits(3, 3))
         return asyncio.run(read_mailboxes(MailboxContext(self.ledger, self, policy, asyncio.to_thread, since), [self.folder]))
 
@@ -74,6 +75,7 @@ class Folder:
     received: datetime
     name: str = "box"
     marked: list[bytes] = field(default_factory=list)
+    fault: Error | None = None
     began: tuple[str | None, datetime] | None = None
 
     async def read(self, after: str | None, since: datetime) -> AsyncIterator[MailBatch]:
@@ -84,6 +86,8 @@ class Folder:
             yield MailBatch(tuple(mails), str(start + len(part)))
 
     async def mark(self, handled: Sequence[ReceivedMail]) -> None:
+        if self.fault is not None:
+            raise self.fault
         self.marked += [mail.raw for mail in handled]
 
     async def check(self) -> list[Diagnostic]:
@@ -219,6 +223,13 @@ def test_the_recipient_of_the_delivery_counts_and_no_other(box: Box) -> None:
     assert [moved.after for moved in found.moved] == [State.DELIVERED]
 
 
+@pytest.mark.parametrize("address", ["", "p1@example.org"], ids=["a recipient without address", "the same recipient"])
+def test_a_failure_beside_a_delivery_is_no_bounce(box: Box, address: str) -> None:
+    found = box.read(report(box.about(), recipient(address=address), recipient(Action.DELIVERED, status="2.0.0", diagnostic="")))
+    assert State.BOUNCED not in {moved.after for moved in found.moved}
+    assert box.state() is (State.ACCEPTED if address else State.DELIVERED)
+
+
 def test_a_forwarded_message_bounces_and_the_evidence_says_so_without_the_address(box: Box) -> None:
     found = box.read(report(box.about(), recipient(address="private@elsewhere.example")))
     assert [moved.after for moved in found.moved] == [State.BOUNCED]
@@ -345,6 +356,15 @@ def test_a_report_about_a_message_that_is_being_sent_is_read_again_when_that_has
     queued.ledger.write([AttemptResult(claim, State.AMBIGUOUS, "no answer") for claim in claims], owner)
     found = queued.read(*mails)
     assert (found.read, len(found.moved), queued.state(), queued.ledger.mailbox_position("box")) == (1, 1, State.BOUNCED, "3")
+
+
+def test_mails_that_cannot_be_marked_keep_no_other_from_being_read_and_are_marked_the_next_time(box: Box) -> None:
+    mails = report(box.about()), Unknown("lunch"), Unknown("dinner"), report(box.about("p2"))
+    found = box.read(*mails, fault=ServiceUnavailable("MOVE was refused"))
+    assert ([error.message for error in found.errors], len(found.moved)) == (["MOVE was refused"], 2)
+    assert box.ledger.mailbox_position("box") is None
+    again = box.read(*mails)
+    assert (again.moved, again.errors, len(box.folder.marked), box.ledger.mailbox_position("box")) == ([], [], 2, "4")
 
 
 def test_odd_words_of_a_server_are_not_evidence_in_clear(box: Box) -> None:

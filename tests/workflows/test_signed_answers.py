@@ -21,6 +21,7 @@ from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.pki import certificate
 from distributor.workflows.mail_reader import read
+from distributor.workflows.notices import MailboxReport, Verdict, take
 from distributor.workflows.signed_answers import SAID, record
 from distributor.workflows.tracking import StateChange
 from tests.authority import Authority, Identity
@@ -190,12 +191,12 @@ def test_another_certificate_of_the_same_person_proves_nothing(ledger: Ledger, a
 
 def test_nobody_confirms_for_somebody_else(ledger: Ledger, alice: Identity, bob: Identity) -> None:
     theirs = delivery(ledger, "bob")
-    assert unchanged(ledger, by_hand(alice, words(theirs))) == f"{theirs.id} was sent to somebody else"
+    assert unchanged(ledger, by_hand(alice, words(theirs))) == f"{theirs.id} was sent to another address"
     raw = by_hand(alice, words(theirs)).replace(b"From: alice@", b"From: bob@")
     assert unchanged(ledger, raw) == f"signed with another certificate than the one of {theirs.id}"
     mine = delivery(ledger)
     raw = by_hand(bob, words(mine)).replace(b"From: alice@", b"From: bob@")
-    assert unchanged(ledger, raw) == f"{mine.id} was sent to somebody else"
+    assert unchanged(ledger, raw) == f"{mine.id} was sent to another address"
 
 
 def test_content_that_was_signed_again_is_the_second_signers(ledger: Ledger, alice: Identity, bob: Identity) -> None:
@@ -263,6 +264,22 @@ def test_what_did_not_arrive_is_not_installed(tmp_path: Path, alice: Identity, s
         send(ledger)
         ledger.observe([TrackingEvent(delivery(ledger).id, State.BOUNCED, "550 no such user", {"kind": "report"})])
     assert unchanged(ledger, by_hand(alice, words(delivery(ledger)))) == f"the delivery is {state}"
+    ledger.close()
+
+
+def test_an_answer_that_is_faster_than_the_servers_reply_is_read_again(tmp_path: Path, alice: Identity) -> None:
+    ledger, owner, lease = outbox.new_ledger(tmp_path / "other.db"), outbox.me(), timedelta(minutes=1)
+    ledger.begin_plan("p", {})
+    ledger.plan("p", [request("alice", alice)])
+    outbox.pack(ledger)
+    (claim,) = ledger.claim(owner, 10, lease, DeliveryFilter())
+    assert ledger.write([RecordIntent(claim, lease)], owner)
+    raw = by_hand(alice, words(delivery(ledger)))
+    notice, report = read(raw, RULES), MailboxReport()
+    assert isinstance(notice, SignedAnswer)
+    assert (take(ledger, received(raw), notice, report), report.left) == (Verdict.LATER, [])
+    assert ledger.write([AttemptResult(claim, State.ACCEPTED, "250 ok")], owner)
+    assert (take(ledger, received(raw), notice, report), delivery(ledger).state) == (Verdict.HANDLED, State.INSTALLED)
     ledger.close()
 
 

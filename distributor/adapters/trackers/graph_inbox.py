@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distributor.clients.graph import IMMUTABLE, GraphClient, HttpResponse, NoResponse, odata_literal, path_segment, service_error
+from distributor.clients.http import BUSY
 from distributor.clients.throttle import RetryPolicy, Sleep
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.mailboxes import LARGEST_MAIL, MailBatch, ReceivedMail
@@ -23,6 +24,7 @@ _PREFER = {"Prefer": f"{IMMUTABLE['Prefer']}, odata.maxpagesize={BATCH}"}
 _RETRIES = RetryPolicy(5, timedelta(seconds=10), timedelta(seconds=120))  # of one request
 _GONE, _FORGOTTEN = 404, 410
 _DENIED = frozenset({401, 403})
+_SERVER_ERROR = 500  # and above
 Response = HttpResponse | NoResponse
 
 
@@ -55,8 +57,7 @@ class GraphInbox:
             if known and isinstance(page, HttpResponse) and page.status == _FORGOTTEN:
                 known, unfinished, page = False, False, await self._ask(lambda: self._first(since))
             rows, more, position = self._page(page)
-            mails = await asyncio.gather(*(self._mail(row) for row in rows))
-            found = sorted((mail for mail in mails if mail is not None), key=lambda mail: mail.received_at or since)
+            found = sorted(await self._mails(rows), key=lambda mail: mail.received_at or since)
             yield MailBatch(tuple(found), position)
             if not more and not unfinished:
                 return
@@ -127,14 +128,21 @@ class GraphInbox:
             )
         )
 
-    async def _mail(self, row: Mapping[str, Any]) -> ReceivedMail | None:
-        """A mail of a page; None for one that was deleted meanwhile."""
-        response = await self.content(str(row["id"]))
-        if isinstance(response, HttpResponse) and response.status == _GONE:
-            return None
-        if isinstance(response, NoResponse) or not response.good:
-            raise self._error(response)
-        return ReceivedMail(str(row["id"]), response.content, _moment(row.get("receivedDateTime")))
+    async def _mails(self, rows: Sequence[Mapping[str, Any]]) -> list[ReceivedMail]:
+        """The mails of a page without those that were deleted meanwhile; one that the service cannot read does not stop the others."""
+        responses = await asyncio.gather(*(self.content(str(row["id"])) for row in rows))
+        served = any(isinstance(response, HttpResponse) and response.good for response in responses)
+        found = []
+        for row, response in zip(rows, responses, strict=True):
+            received_at, refused = _moment(row.get("receivedDateTime")), ""
+            if isinstance(response, NoResponse) or response.status in _DENIED | BUSY or (response.status >= _SERVER_ERROR and not served):
+                raise self._error(response)
+            if response.status == _GONE:
+                continue
+            if not response.good:
+                refused = f'received {row.get("receivedDateTime")}: "{response.detail}"'
+            found.append(ReceivedMail(str(row["id"]), response.content if response.good else b"", received_at, refused))
+        return found
 
     # --- responses -------------------------------------------------------------------------------------------------
 

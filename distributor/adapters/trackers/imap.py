@@ -12,7 +12,7 @@ from distributor.clients.app_registration import AppRegistration
 from distributor.clients.entra import check, entra
 from distributor.clients.imap import IMAPS, ImapFolder, ImapServer
 from distributor.clients.ldap_connection import is_loopback
-from distributor.errors import Error, InvalidInput
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.issues import Diagnostic
 from distributor.model.mailboxes import LARGEST_MAIL, MailBatch, ReceivedMail
 from distributor.model.secret import Secret
@@ -103,9 +103,36 @@ class ImapReader:
             uids = await asyncio.to_thread(folder.uids, since=since.date())
         for start in range(0, len(uids), BATCH):
             wanted = uids[start : start + BATCH]
-            mails = await asyncio.to_thread(folder.fetch, wanted, LARGEST_MAIL)
-            received = [ReceivedMail(f"{folder.validity}:{mail.uid}", mail.raw, mail.received_at) for mail in mails]
-            yield MailBatch(tuple(received), f"{folder.validity}:{wanted[-1]}")
+            yield MailBatch(await self._fetched(wanted, folder.validity), f"{folder.validity}:{wanted[-1]}")
+
+    async def _fetched(self, uids: Sequence[int], validity: int) -> tuple[ReceivedMail, ...]:
+        """These mails. One that the server cannot read does not stop the others: then each is fetched by itself, so far as any can be."""
+        folder = await self._opened()
+        if folder.validity != validity:
+            raise ServiceUnavailable("the folder was made again meanwhile", where=self.name, hint="run the command again")
+        try:
+            mails = await asyncio.to_thread(folder.fetch, uids, LARGEST_MAIL)
+        except ServiceUnavailable:
+            await self.close()  # Dovecot hangs up at such a mail
+            if len(uids) == 1:
+                raise
+            return await self._fetched_singly(uids, validity)
+        return tuple(ReceivedMail(f"{validity}:{mail.uid}", mail.raw, mail.received_at) for mail in mails)
+
+    async def _fetched_singly(self, uids: Sequence[int], validity: int) -> tuple[ReceivedMail, ...]:
+        found: list[ReceivedMail] = []
+        errors: list[ServiceUnavailable] = []
+        for uid in uids:
+            await self._opened()  # a server that cannot be reached is no fault of a mail
+            try:
+                found += await self._fetched([uid], validity)
+            except ServiceUnavailable as error:
+                errors.append(error)
+                found.append(ReceivedMail(f"{validity}:{uid}", b"", None, f"UID {uid}: {error.message}"))
+        if len(errors) == len(uids):
+            raise errors[0]
+        await self._opened()  # nor one that went away at the last mail
+        return tuple(found)
 
     async def mark(self, handled: Sequence[ReceivedMail]) -> None:
         """Move mails to `move_to`, or set a keyword on them."""
