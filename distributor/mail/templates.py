@@ -11,9 +11,8 @@ import difflib
 import functools
 import re
 import signal
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +22,8 @@ from typing import Any, NoReturn
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
-from jinja2 import (
-    FunctionLoader,
-    StrictUndefined,
-    TemplateNotFound,
-    TemplateRuntimeError,
-    TemplateSyntaxError,
-    UndefinedError,
-)
+from jinja2 import FunctionLoader, StrictUndefined, nodes
+from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError, UndefinedError
 from jinja2.loaders import split_template_path
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -53,10 +46,13 @@ EXPIRING, UNCOLLECTED, UNCONFIRMED = REMINDERS = ("reminder/expiring", "reminder
 INCIDENT = "incident"  # what a person is told; no message, since it may be read out
 FILES_OF = {LETTER: LETTER_FILES, EXPIRING: (*FILES, CALENDAR), INCIDENT: ("body.txt",)}  # of the other kinds: FILES
 LAST_RESORT = "en"
+LAYOUT, STYLES = "message/_layout.html", "s"  # a template, and the name in it under which pages import its styles
 PACKAGED = "packaged/"  # before the name of a template that a workspace overrides and extends
 _SOON = 0.001  # seconds
 _LONGEST_NAME = 80  # characters of a template's name that are shown
 Checking = Callable[[Callable[[str], list[Diagnostic]], Iterable[str]], Iterable[list[Diagnostic]]]
+_SPACES, _NUMBERED = re.compile(r"[\n\v\f\r]"), re.compile(r"\b(\d+\.) ")
+_LINE = re.compile(r"[^ ](?:.{0,70}[^ ])?(?= |$)|[^ ]+")  # as `textwrap` breaks lines, in a fifth of its time
 _TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
@@ -185,6 +181,24 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             return super().call_binop(context, operator, left, right)
         raise TemplateRuntimeError(f"{operator} is limited to small numbers")
 
+    def _generate(self, source: nodes.Template, name: str | None, filename: str | None, defer_init: bool = False) -> str:  # noqa: FBT001, FBT002  Jinja2's own
+        """Jinja2's hook before a template's code is made: the layout's styles, which are half of a page's variables, become its text."""
+        imports = [one for one in source.find_all(nodes.FromImport) if one.template == nodes.Const(LAYOUT) and STYLES in one.names]
+        if imports and all(one.ctx == "load" for one in source.find_all(nodes.Name) if one.name == STYLES):
+            with suppress(TemplateError):  # rendering raises it again, and names the line
+                styles = getattr(self.get_template(LAYOUT).module, STYLES, None)
+                for output in source.find_all(nodes.Output):
+                    output.nodes = [_constant(node, styles) for node in output.nodes]
+        return super()._generate(source, name, filename, defer_init)
+
+
+def _constant(node: nodes.Expr, styles: object) -> nodes.Expr:
+    match node:
+        case nodes.Getattr(node=nodes.Name(name=name), attr=style) if name == STYLES and isinstance(styles, dict):
+            if hasattr(text := styles.get(style), "__html__"):  # marked as safe, so nothing in it is escaped
+                return nodes.TemplateData(str(text), lineno=node.lineno)
+    return node
+
 
 def _size(value: object) -> int:
     return abs(value) if isinstance(value, int) else len(value) if isinstance(value, Sized) else LARGEST_TEXT + 1
@@ -240,8 +254,8 @@ def _date(moment: datetime, language: str) -> str:
 @functools.lru_cache(maxsize=256)  # most paragraphs are the same for everybody of a language
 def _wrapped(text: str) -> str:
     """One paragraph of plain text in lines of at most 72 characters; an address is never broken, and no line begins like one of a list."""
-    text = re.sub(r"\b(\d+\.) ", "\\1\N{NO-BREAK SPACE}", text)
-    return "\n".join((*textwrap.wrap(text, 72, break_long_words=False, break_on_hyphens=False), ""))
+    text = _SPACES.sub(" ", _NUMBERED.sub("\\1\N{NO-BREAK SPACE}", text).expandtabs())
+    return "\n".join((*_LINE.findall(text), ""))
 
 
 @functools.lru_cache(maxsize=64)

@@ -337,6 +337,7 @@ def info(der: bytes) -> CertificateInfo | ParseProblem:
     return found if isinstance(found, ParseProblem) else found.info
 
 
+@lru_cache(256)  # asked again for each certificate's facts, uses and checks
 def kind_of_key(der: bytes) -> str:
     """The type of a certificate's key, by its algorithm and parameters (CertificateInfo.key)."""
     try:
