@@ -188,13 +188,17 @@ def _tell_notes(report: VerificationReport) -> None:
 
 def _in_ledger(chosen: Path | None, against: Path | None, files: Sequence[Path], keys: Sequence[str]) -> _Verified:
     from distributor import bootstrap
-    from distributor.bootstrap.checkpoints import public_keys
-    from distributor.cli.ledger import warn_clock_ahead
+    from distributor.cli.ledger import warn_clock_ahead, warn_restored
 
     beside, settings = None if against is None else _beside(against), bootstrap.settings(chosen)
     with bootstrap.open_for_reading(settings) as ledger:
         warn_clock_ahead(ledger)
-        known = checkpoints.parse_keys(keys) or public_keys(settings, ledger)
+        warn_restored(ledger)
+        known = checkpoints.parse_keys(keys) or checkpoints.keys_of(settings, ledger)
+        if known is None:
+            for file in files:
+                stderr_line(f"warning: {escape(file)}: not compared, since the ledger's name cannot be read; add --key KEY")
+            files, known = (), []
         given = checkpoints.read(files, known)
         return _Verified(ledger.prove(_observers(beside, given), known), beside, given)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -134,11 +135,18 @@ class GivenCheckpoints(NamedTuple):
     stamps: dict[str, TimeStamp]
 
     def lines(self) -> Iterator[str]:
-        """What matched, a line for each checkpoint."""
-        for one in self.comparison.matching:
-            stamp = self.stamps.get(one.name)
+        """What matched, a line for each file."""
+        for name, sizes in self._sizes().items():
+            stamp = self.stamps.get(name)
             by = "" if stamp is None else f"; time stamp {time(stamp.at)} by {stamp.authority} (certificate {stamp.certificate})"
-            yield f"{counted(one.size, 'event')} of {one.name}: none changed, none missing{by}"
+            of = name if len(sizes) == 1 else f"{name} ({len(sizes)} checkpoints)"
+            yield f"{counted(max(sizes), 'event')} of {of}: none changed, none missing{by}"
+
+    def _sizes(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for one in self.comparison.matching:
+            found.setdefault(one.name, []).append(one.size)
+        return found
 
 
 def parse_keys(texts: Sequence[str]) -> list[VerifierKey]:
@@ -166,6 +174,17 @@ def own_keys(chosen: Path | None) -> list[VerifierKey]:
         return public_keys(settings, ledger)
 
 
+def keys_of(settings: Settings, ledger: Ledger) -> list[VerifierKey] | None:
+    """The key of this workspace; None where the ledger's name, which belongs to it, cannot be read: verification says why."""
+    from distributor.bootstrap.checkpoints import public_keys
+
+    try:
+        ledger.identity()
+    except InvalidInput:
+        return None
+    return public_keys(settings, ledger)
+
+
 def read(files: Sequence[Path], keys: Sequence[VerifierKey]) -> GivenCheckpoints:
     """The checkpoints in these files; their faults become findings. Raises InvalidInput without a key or for a file that cannot be read."""
     from distributor.model.checkpoints import CheckpointComparison
@@ -181,7 +200,7 @@ def read(files: Sequence[Path], keys: Sequence[VerifierKey]) -> GivenCheckpoints
     texts, stamps, faults = [], {}, []
     for file in files:
         data = _data(file)
-        texts.append((str(file), data.decode(errors="replace")))
+        texts.append((str(file), data.removeprefix(codecs.BOM_UTF8).decode(errors="replace")))
         if os.path.lexists(file.with_suffix(STAMP)) and file.suffix != STAMP:
             try:
                 stamps[str(file)] = timestamps.verify(_data(file.with_suffix(STAMP)), data)

@@ -24,7 +24,7 @@ from distributor.errors import InvalidInput
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import event, head
 from distributor.ledger.transaction import WriteTransaction, ledger_identity
-from distributor.model.audit_log import ADOPTION
+from distributor.model.audit_log import ADOPTION, ORIGIN
 from distributor.model.high_water_mark import (
     ChainEnd,
     HighWaterMark,
@@ -281,8 +281,8 @@ class CopyGuard:
             file = self.name(connection)
         mark = file.read() if file is not None else None  # before the end is read, since others may be writing
         with database.reading() as connection:
-            row, fault = connection.execute(_HEAD).one(), ledger_identity(connection).fault
-            end = ChainEnd(row.seq, row.hash, row.at)
+            row, fault = connection.execute(_HEAD).one_or_none(), ledger_identity(connection).fault
+            end = ChainEnd(0, ORIGIN, "") if row is None else ChainEnd(row.seq, str(row.hash), str(row.at))
             if fault is not None:
                 return changed_identity(end, fault)
             return find_restored(connection, end, mark, None if not database.sqlite else self.here)

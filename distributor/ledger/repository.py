@@ -127,7 +127,11 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders, SqlCheckpoints):
     def ahead(self) -> datetime | None:
         with self._database.reading() as connection:
             at, now = queries.end(connection)[1], parse_timestamp(self._clock.read(connection))
-        return parse_timestamp(at) if at and parse_timestamp(at) > now + TOLERANCE else None
+        try:
+            moment = parse_timestamp(at) if at else now
+        except ValueError:  # somebody edited it; verification says so
+            return None
+        return moment if moment > now + TOLERANCE else None
 
     def under_way(self, scope: DeliveryFilter) -> list[UnderWay]:
         with self._database.reading() as connection:

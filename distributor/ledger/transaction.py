@@ -222,8 +222,10 @@ class LedgerIdentity(NamedTuple):
 
 def ledger_identity(connection: Connection) -> LedgerIdentity:
     """The name by the chain; by the row beside its end while there is no event."""
-    kept = str(connection.execute(_NAME).scalar_one())
+    kept = connection.execute(_NAME).scalar_one_or_none()
     links = [Link(*row) for row in connection.execute(_FIRST)]
+    if kept is None:
+        return LedgerIdentity("", "the record of the last event is missing, so this ledger cannot be identified")
     if not links:
         return LedgerIdentity(kept, None)
     name = _told(links[0].evidence) or links[0].hash[:LENGTH]

@@ -177,15 +177,29 @@ def _read_json(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
         try:
             values = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
-            yield _Unreadable(number, f"is not JSON ({error})")
+            yield _Unreadable(number, _json_fault(error))
             continue
         yield _Line(number, values) if isinstance(values, dict) else _Unreadable(number, "is not a JSON object")
+
+
+def _json_fault(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"is not JSON (column {error.colno})" if error.doc.strip() else "is empty"
+    return (
+        f"is not JSON ({error})"
+        if isinstance(error, _TwiceError)
+        else "is not JSON that an export has (a number is too large, or it is nested too deeply)"
+    )
+
+
+class _TwiceError(ValueError):
+    """A name that stands twice."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object none of whose names stands twice: readers disagree about which of the two counts."""
     if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("duplicate name")
+        raise _TwiceError("duplicate name")
     return dict(pairs)
 
 
@@ -236,6 +250,10 @@ def _from_row(number: int, row: list[str]) -> _Line | _Unreadable:
     return _Line(number, {**values, "commitment": values["commitment"] or "", "by": values["by"] or ""})
 
 
+def _are_names(names: list[object], evidence: Mapping[str, object]) -> bool:
+    return all(isinstance(name, str) and name in evidence for name in names) and len(set(names)) == len(names)
+
+
 def _is_number(value: object) -> bool:
     return type(value) is int and 0 < value < 2**63
 
@@ -245,9 +263,7 @@ def _link(values: Mapping[str, Any]) -> Link | str:
     if set(values) != set(FIELDS):
         return f"has different fields than an export: {', '.join(sorted(set(values) ^ set(FIELDS)))[:200]}"
     evidence, names = values["evidence"], values["personal"]
-    if not isinstance(evidence, dict) or not (
-        names is None or (isinstance(names, list) and all(isinstance(name, str) and name in evidence for name in names))
-    ):
+    if not isinstance(evidence, dict) or not (names is None or (isinstance(names, list) and _are_names(names, evidence))):
         return "lists personal fields that its evidence lacks"
     words = all(isinstance(values[name], str) for name in ("at", "event", "by", "commitment", "hash"))
     if not words or not _is_number(values["seq"]) or not all(isinstance(values[n], str | None) for n in ("delivery", "from", "to", "salt")):

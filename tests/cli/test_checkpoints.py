@@ -88,6 +88,35 @@ def test_a_rewritten_ledger_is_found_with_a_checkpoint_and_gets_no_new_one(sent:
 
 
 @SLOW
+def test_a_first_event_that_was_edited_is_found_though_the_ledgers_name_is_in_it(sent: Workspace) -> None:
+    public = key(sent)
+    assert sent.run("distributor audit checkpoint --output c.txt").returncode == 0
+    with closing(sqlite3.connect(sent.folder / "distributor.db")) as connection:
+        triggers = list(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
+        for name, _ in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("UPDATE event SET \"by\" = 'eve@host' WHERE seq = 1")
+        for _, sql in triggers:
+            connection.execute(sql)
+        connection.commit()
+    for words in ("", " --checkpoint c.txt", f" --checkpoint c.txt --key {public}"):
+        done = sent.run(f"distributor audit verify{words}")
+        assert done.returncode == 1, done.stdout
+        assert "event 1: its hash does not match its content" in done.stdout
+    assert "c.txt: not compared, since the ledger's name cannot be read" in sent.run("distributor audit verify --checkpoint c.txt").stdout
+
+
+@SLOW
+def test_a_log_with_many_checkpoints_is_one_line_and_a_byte_order_mark_is_none_of_them(sent: Workspace) -> None:
+    assert sent.run("distributor audit checkpoint --output c.txt && cat c.txt c.txt c.txt > log.txt").returncode == 0
+    assert sent.run(r"(printf '\357\273\277'; cat c.txt) > marked.txt").returncode == 0
+    done = sent.run("distributor audit verify --checkpoint log.txt --checkpoint marked.txt")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("events of log.txt (3 checkpoints): none changed, none missing") == 1
+    assert "events of marked.txt: none changed, none missing" in done.stdout
+
+
+@SLOW
 def test_an_older_copy_of_the_ledger_lacks_events_of_the_checkpoint(sent: Workspace) -> None:
     assert sent.run("cp distributor.db older.db && distributor resend alice@example.org --reason lost --yes").returncode == 0
     assert sent.run("distributor audit checkpoint --output c.txt").returncode == 0
@@ -95,6 +124,7 @@ def test_an_older_copy_of_the_ledger_lacks_events_of_the_checkpoint(sent: Worksp
     done = sent.run("distributor audit verify --checkpoint c.txt")
     assert done.returncode == 1
     assert "the end was removed" in done.stdout
+    assert "warning: this ledger is older than the one last used on this machine" in sent.run("distributor audit verify").stdout
     done = sent.run("distributor audit checkpoint")
     assert done.returncode == 3
     assert "no checkpoint was signed: " in done.stdout

@@ -71,7 +71,27 @@ def test_it_is_short_and_older_pythons_can_read_it() -> None:
 def test_an_export_that_nobody_touched_is_good(tmp_path: Path) -> None:
     records = Chain().sent_message()
     code, said = run(tmp_path, exported(records), checkpoint(records, 3), checkpoint(records, 6))
-    assert (code, said) == (0, [f"events: 6, hash of the last: {records[-1].hash}", "verified"])
+    last = f"events: 6, hash of the last: {records[-1].hash}"
+    signed = [f"{number}.txt: events 1 to {size} are those that were signed" for number, size in enumerate((3, 6))]
+    assert (code, said) == (0, [last, *signed, "verified"])
+    code, said = run(tmp_path, ["\ufeff", *exported(records)])
+    assert (code, said[0], said[-1]) == (0, last, "verified")
+    assert said[1].startswith("no checkpoint given: ")
+
+
+def test_what_cannot_be_read_is_said_in_words(tmp_path: Path) -> None:
+    words = [sys.executable, "-I", "-S", str(PROGRAM), "none.jsonl", "--checkpoint", "none.txt", "--checkpoint", "."]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines()[0] == "none.txt: No such file or directory"
+    assert done.stdout.splitlines()[-1] == "NOT VERIFIED"
+
+
+def test_a_line_that_is_no_event_is_named(tmp_path: Path) -> None:
+    good = lines()
+    for bad in ("[" * 100_000, '{"seq": 2}', good[1].replace('"evidence": {', '"evidence": {"x":' + "[" * 3000 + "]" * 3000 + ",", 1)):
+        code, said = run(tmp_path, [good[0], bad.rstrip("\n") + "\n", *good[2:]])
+        assert (code, said) == (1, ["line 2: is not an event as an export in JSON Lines has it", "NOT VERIFIED"])
 
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
@@ -137,7 +157,7 @@ def test_a_person_who_was_erased_leaves_an_export_that_is_good_if_an_event_says_
     assert run(tmp_path, exported(records))[0] == 0
 
 
-@pytest.mark.parametrize("text", ["", "\n", "nonsense", "[]", "{}", '{"seq": 1, "seq": 1}', "\ud800", "seq,at\r\n1,2"])
+@pytest.mark.parametrize("text", ["", "\n", "nonsense", "[]", "{}", '{"seq": 1, "seq": 1}', "[" * 100_000, "\ud800", "seq,at\r\n1,2"])
 def test_what_is_no_export_is_refused_in_words(tmp_path: Path, text: str) -> None:
     code, said = run(tmp_path, [text])
     assert (code, said[-1]) == (1, "NOT VERIFIED")

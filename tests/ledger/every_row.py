@@ -6,9 +6,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from distributor.model.certificates import CertificateInfo
+from distributor.model.checkpoints import ORIGIN, VerifierKey
 from distributor.model.requests import RequestLimits, SignInAccount, StoredSession
 from distributor.model.states import State
-from distributor.pki import certificate
+from distributor.pki import certificate, ed25519
+from distributor.pki.ed25519 import SigningKey
+from distributor.workflows import checkpoints
+from distributor.workflows.checkpoints import Signer
 from tests.authority import Authority
 from tests.ledger.world import ME, Clock, World, draft, packed
 
@@ -45,5 +49,8 @@ def write(url: str) -> World:
     again = ledger.regenerate(received[2], "asked for")
     ledger.planned(approved.id, again.id)
     ledger.enqueue([packed(again.id, to="cleo@example.org")], ME)
+    key = SigningKey(ed25519.make_key(), "audit.key")
+    name = VerifierKey(ORIGIN + ledger.identity(), key.public)
+    assert checkpoints.sign(ledger, Signer(name, key.sign, ed25519.verify), lambda _: None)
     assert ledger.verify() == []
     return world

@@ -39,6 +39,12 @@ def findings(world: World, by: Signer, *notes: str) -> list[str]:
     return list(world.ledger.prove([given], [by.key]).findings)
 
 
+def findings_with(world: World, key: VerifierKey, note: str) -> list[str]:
+    """As above, in a ledger whose name cannot be read any more."""
+    given = checkpoints.comparison([("kept.txt", note)], [key], ed25519.verify)
+    return list(world.ledger.prove([given], [key]).findings)
+
+
 def test_a_ledger_without_events_has_nothing_to_sign(file_url: str) -> None:
     with closing(open_ledger(file_url, by="x", now=Clock())) as ledger:
         key = SigningKey(ed25519.make_key(), "audit.key")
@@ -207,6 +213,8 @@ def test_no_edit_of_a_signed_chain_passes(signed: tuple[World, Signer, str], dat
         "UPDATE checkpoint SET note = replace(note, char(10) || size || char(10), char(10) || (size + 1) || char(10))",
         "UPDATE checkpoint SET note = replace(note, 'distributor/', 'distributed/')",
         "UPDATE checkpoint SET note = 'x'",
+        "UPDATE checkpoint SET note = x'ff00'",
+        "UPDATE checkpoint SET edge = x'ff00'",
         "UPDATE checkpoint SET size = size - 1 WHERE size = (SELECT max(size) FROM checkpoint)",
         "UPDATE checkpoint SET token = 'eHh4'",
     ],
@@ -228,6 +236,24 @@ def test_nothing_is_signed_where_the_last_signed_event_is_another_one_now(signed
     world.plan("bert")
     with pytest.raises(InvalidInput, match="not the one that the last checkpoint was signed for"):
         sign(world, by)
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM head", "UPDATE head SET at = 'x'", "UPDATE head SET hash = x'00', at = x'00'"])
+def test_a_record_of_the_last_event_that_makes_no_sense_is_a_finding(signed: tuple[World, Signer, str], statement: str) -> None:
+    world, by, note = signed
+    rewrite(world, lambda rows: rows, statement)
+    assert any("the record of the last event" in finding for finding in findings_with(world, by.key, note))
+    assert world.ledger.ahead() is None
+    world.ledger.restored()
+
+
+def test_a_first_event_that_was_edited_is_a_finding_and_checkpoints_are_compared(signed: tuple[World, Signer, str]) -> None:
+    """The ledger's name is in that event."""
+    world, by, note = signed
+    rewrite(world, edited(0))
+    found = findings_with(world, by.key, note)
+    assert any("kept.txt" in finding for finding in found)
+    assert not any("its text was changed" in finding for finding in found)
 
 
 def test_a_signature_of_somebody_else_is_not_one(signed: tuple[World, Signer, str]) -> None:
