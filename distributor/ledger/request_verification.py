@@ -122,13 +122,12 @@ def refuse_changed_request(connection: Connection, request_id: str) -> None:
         raise InvalidInput(message, where=request_id, hint=hint)
 
 
-def verify_requests(database: Database, doubtful: set[str]) -> Iterator[str]:
+def verify_requests(database: Database, doubtful: set[str]) -> list[str]:
     """Every request and account that differs from its events; none with a delivery in `doubtful`, whose events do not verify."""
     expected = _Expected(doubtful)
     for _, who, *columns in engine.paged(database, _EVENTS, PAGE, {"last": 0}):
         expected.step(who, Link(*columns))
-    yield from _of_requests(database, expected)
-    yield from _of_accounts(database, expected)
+    return [*_of_requests(database, expected), *_of_accounts(database, expected)]
 
 
 def _of_requests(database: Database, expected: _Expected) -> Iterator[str]:

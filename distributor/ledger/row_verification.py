@@ -17,7 +17,7 @@ from distributor.ledger.tables import certificate, delivery, event, handover, ou
 from distributor.model.audit_log import MOST_FINDINGS, Link
 
 LAST = "\U0010ffff"  # sorts behind every identifier
-DELIVERIES_PAGE = 200  # a message has about 14 KB
+DELIVERIES_PAGE = 500  # a message has about 14 KB
 
 
 def _joined(columns: Sequence[Any]) -> Select[Any]:

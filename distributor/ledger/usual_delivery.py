@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from distributor.ledger.person_projection import LONGEST_RECORDED, PERSON_FIELDS
 from distributor.ledger.projection import fingerprint
@@ -48,7 +48,13 @@ class UsualDelivery(NamedTuple):
     person: str
     inputs: str
     key: str
-    about: tuple[str, ...]  # PERSON_FIELDS
+    address: str
+    alternate_email: str
+    columns: str
+    person_language: str
+    manager: str
+    name: str
+    phone: str
     certificate: str
     serial: str
     issuer: str
@@ -68,6 +74,9 @@ class UsualDelivery(NamedTuple):
     message: object
 
 
+_ABOUT = tuple(sorted(PERSON_FIELDS))  # as canonical JSON has them
+_ADDRESS = UsualDelivery._fields.index("address")
+_PERSON = slice(_ADDRESS, _ADDRESS + len(_ABOUT))
 _DELIVERY = (
     *("id", "plan", "generation", "language", "locator", "state", "attempt", "deferrals", "owner", "armed_at", "not_before", "said"),
     *("message_id", "package_sha256", "profile", "updated_at", "person"),
@@ -76,15 +85,13 @@ COLUMNS = (
     *(delivery.c[name] for name in _DELIVERY),
     plan.c.inputs,
     person.c.key,
-    *(person.c[name] for name in PERSON_FIELDS),
+    *(person.c[name] for name in _ABOUT),
     *(certificate.c[name] for name in ("sha256", "serial", "issuer", "not_after", "chain")),
     *(handover.c[name] for name in ("state", "channel", "sealed", "lasts", "expires_at", "closed_at", "closed_by")),
     *(outbox.c[name] for name in ("delivery", "sender", "address", "message_id", "message")),
 )
-_ABOUT = slice(UsualDelivery._fields.index("about"), UsualDelivery._fields.index("about") + len(PERSON_FIELDS))
 Step = Sequence[Any]  # an event, in the order of Link
-_AT, _EVENT, _BEFORE, _AFTER, _BY, _EVIDENCE, _PERSONAL = 1, 3, 4, 5, 6, 7, 8
-_SENT = (("queued", "claimed"), ("claimed", "transmitting"), ("transmitting", "accepted"))
+_AT, _EVENT, _BEFORE, _AFTER, _BY, _EVIDENCE, _PERSONAL, _COMMITMENT = 1, 3, 4, 5, 6, 7, 8, 10
 _LATER = frozenset({("accepted", "delivered"), ("accepted", "installed"), ("delivered", "installed")})
 _ALONE = frozenset({"reminded", "requested", "bound"})  # notes of what is not in a delivery's rows
 
@@ -92,7 +99,7 @@ _ALONE = frozenset({"reminded", "requested", "bound"})  # notes of what is not i
 def is_as_told(columns: Sequence[Any], steps: Sequence[Step]) -> bool:
     """Whether the rows of a delivery, in COLUMNS, are proved to be what its events tell. False where there is more to it."""
     try:
-        return _is_as_told(UsualDelivery._make((*columns[: _ABOUT.start], columns[_ABOUT], *columns[_ABOUT.stop :])), steps)
+        return _is_as_told(UsualDelivery._make(columns), steps)
     except (TypeError, AttributeError):  # a value of a type that this program never writes
         return False
 
@@ -114,30 +121,33 @@ def _is_as_told(row: UsualDelivery, steps: Sequence[Step]) -> bool:
             and row.expires_at is None
             and _is_sealed(row, steps[1])
         )
-    return _as_sent(row, steps[2:5]) and _as_received(row, steps[1], steps[4], steps[5:])
+    if len(steps) < 5:  # noqa: PLR2004  accepted
+        return False
+    return _as_sent(row, *steps[2:5]) and _as_received(row, steps[1], steps[4], steps[5:])
 
 
 def _as_planned(row: UsualDelivery, step: Step) -> bool:
-    evidence, personal, address = step[_EVIDENCE], step[_PERSONAL], row.about[0]
+    evidence, personal = step[_EVIDENCE], step[_PERSONAL]
     if (
         step[_BEFORE] is not None
         or personal is None
         or None in {row.plan, row.inputs, row.key, row.certificate}
-        or row.key != key_of(address)
+        or row.key != key_of(row.address)
     ):
         return False
-    told = [f'"{name}":{_told(value, name)}' for name, value in zip(PERSON_FIELDS, row.about, strict=True) if value]
-    who = f"{{{','.join(sorted(told))}}}"
+    address, about = _quote(row.address), cast("tuple[str, ...]", row[_PERSON])
+    told = [f'"{name}":{_told(value, name)}' for name, value in zip(_ABOUT, about, strict=True) if value]
     return (
-        f'"certificate_issuer":{_quote(row.issuer)},"certificate_not_after":{_quote(row.not_after)},'
-        f'"certificate_serial":{_quote(row.serial)},"certificate_sha256":{_quote(row.certificate)},'
-        f'"chain_sha256":"{_fingerprint(row.chain)}","generation":{row.generation},'
-        in evidence
+        evidence.startswith(
+            f'{{"certificate_issuer":{_quote(row.issuer)},"certificate_not_after":{_quote(row.not_after)},'
+            f'"certificate_serial":{_quote(row.serial)},"certificate_sha256":{_quote(row.certificate)},'
+            f'"chain_sha256":"{_fingerprint(row.chain)}","generation":{row.generation},'
+        )
         and f'"inputs_sha256":"{_fingerprint(row.inputs)}","language":{_quote(row.language)},' in evidence
         and f'"locator_sha256":"{sha256(row.locator.encode()).hexdigest()}",' in evidence
         and f',"plan":{quoted(row.plan)}' in evidence
-        and personal.startswith(f'{{"address":{_quote(address)},')
-        and f'"person":{who}' in personal
+        and personal.startswith(f'{{"address":{address},')
+        and f'"person":{{{",".join(told)}}}' in personal
     )
 
 
@@ -154,15 +164,15 @@ def _as_frozen(row: UsualDelivery, step: Step) -> bool:
         isinstance(row.message, bytes)
         and f'"letter_sha256":"{fingerprint(row.message)}","message_id":{_quote(row.frozen_message_id)},' in evidence
         and f'"sender":{_quote(row.sender)}' in evidence
-        and row.frozen_for == row.about[0]
+        and row.frozen_for == row.address
     ):
         return False
     return (
-        step[_PERSONAL] == f'{{"address":{_quote(row.about[0])}}}'
-        and f'{{"channel":{_quote(row.channel)},"letter_sha256":' in evidence
+        step[_PERSONAL] == f'{{"address":{_quote(row.address)}}}'
+        and evidence.startswith(f'{{"channel":{_quote(row.channel)},"letter_sha256":')
         and f',"message_id":{_quote(row.message_id)},"package_sha256":{quoted(row.package_sha256)},"password_seconds":{row.lasts},'
+        f'"profile":{quoted(row.profile)},'
         in evidence
-        and f'"profile":{quoted(row.profile)},' in evidence
     )
 
 
@@ -174,12 +184,16 @@ def _is_sealed(row: UsualDelivery, frozen: Step) -> bool:
     )
 
 
-def _as_sent(row: UsualDelivery, steps: Sequence[Step]) -> bool:
+def _as_sent(row: UsualDelivery, claimed: Step, transmitting: Step, accepted: Step) -> bool:
     """Claimed once and accepted; the message has the Message-ID that it was frozen with."""
-    if tuple((step[_BEFORE], step[_AFTER]) for step in steps) != _SENT:
-        return False
-    claimed, transmitting, _ = steps
-    return claimed[_EVIDENCE].startswith(f'{{"attempt":{row.attempt},') and '"message_id":' not in transmitting[_EVIDENCE]
+    return (
+        claimed[_BEFORE] == "queued"
+        and claimed[_AFTER] == transmitting[_BEFORE] == "claimed"
+        and transmitting[_AFTER] == accepted[_BEFORE] == "transmitting"
+        and accepted[_AFTER] == "accepted"
+        and claimed[_EVIDENCE].startswith(f'{{"attempt":{row.attempt},')
+        and '"message_id":' not in transmitting[_EVIDENCE]
+    )
 
 
 def _as_received(row: UsualDelivery, frozen: Step, accepted: Step, later: Iterable[Step]) -> bool:
@@ -205,7 +219,7 @@ def _as_received(row: UsualDelivery, frozen: Step, accepted: Step, later: Iterab
 
 def _response(step: Step) -> str | None:
     """The personal fields of a step whose evidence does not ask for another reading of them."""
-    if step[_PERSONAL] is None and not step[10] and '"owner":' in step[_EVIDENCE] and '"why":' not in step[_EVIDENCE]:
+    if step[_PERSONAL] is None and not step[_COMMITMENT] and '"owner":' in step[_EVIDENCE] and '"why":' not in step[_EVIDENCE]:
         return '{"said":""}'
     personal: str | None = step[_PERSONAL]
     return personal

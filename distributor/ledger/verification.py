@@ -22,7 +22,7 @@ from distributor.ledger.queries import PAGE, to_event
 from distributor.ledger.request_verification import verify_requests
 from distributor.ledger.row_verification import LAST, ComparedRows, compare_rows
 from distributor.ledger.schema_verification import verify_schema
-from distributor.ledger.side_by_side import Checks, checks
+from distributor.ledger.side_by_side import Checks, Result, checks
 from distributor.ledger.tables import delivery, event, head, owner
 from distributor.ledger.transaction import ledger_identity
 from distributor.model import chain_range
@@ -54,23 +54,29 @@ def links(database: Database) -> Iterator[Link]:
 def verify(database: Database, observers: Sequence[ChainObserver] = ()) -> VerificationReport:
     """Everything that is wrong, also by observers of the chain (an earlier export, checkpoints), and how far the chain goes.
 
-    Each step relies on those before: a row is compared only with events that step (0) found good.
+    Each step relies on those before: a row is compared only with events that step (0) found good. Side by side, all begin at once, the
+    longest first, and what was compared with others is compared again.
     """
     notes: list[str] = []
     with snapshot(database) as connection:
         events = connection.execute(select(func.max(event.c.seq))).scalar_one() or 0
     with checks(database, events) as run:
-        file, certificates = run.start(_of_file), _of_certificates(run)  # they need nothing else, and take long
-        chain, claims, rows = _Chain(database, observers), _Claims(), ComparedRows()
+        file, chain, claims, rows = run.start(_of_file), _Chain(database, observers, run, events), _Claims(), ComparedRows()
+        compared = _of_rows(database, chain.doubtful, run)
+        asked = _trusting(chain.doubtful, lambda: [run.start(verify_requests, chain.doubtful)])
+        certificates = _of_certificates(run)
+        schema = verify_schema(database, notes.append)
+        if run.parts > 1:
+            schema = iter(list(schema))  # while the others work
         found = joined(
-            chain.faults(claims, run, events),  # (0) each event with its hash and the one before, the last with the head; observers
+            chain.faults(claims),  # (0) each event with its hash and the one before, the last with the head; observers
             _of_name(database),  # (1) the ledger's name with the first event
-            _of_rows(database, chain.doubtful, rows, run),  # (2) each delivery, its password and its message with its events
+            _differences(compared, rows),  # (2) each delivery, its password and its message with its events
             claims.faults(database),  # (3) the processes that sent with the events of their claims
             _of_people(database, chain.doubtful, rows),  # (4) people, and where their certificates are public, with the same events
-            verify_requests(database, chain.doubtful),  # (5) requests for another copy, and accounts, with their events
-            certificates,  # (6) certificates with their own bytes, whose hash the events have
-            verify_schema(database, notes.append),  # (7) tables, indexes and triggers with those that the migrations make
+            _later(lambda: joined.from_iterable(asked())),  # (5) requests for another copy, and accounts, with their events
+            _later(*certificates),  # (6) certificates with their own bytes, whose hash the events have
+            schema,  # (7) tables, indexes and triggers with those that the migrations make
             _later(file),  # (8) the file by SQLite's own checks
         )
         findings = tuple(islice(found, MOST_FINDINGS))
@@ -78,8 +84,16 @@ def verify(database: Database, observers: Sequence[ChainObserver] = ()) -> Verif
     return VerificationReport(findings, walk.seq, walk.at, walk.hash, chain.erased, walk.back, rows.compared, tuple(notes))
 
 
-def _later(check: Callable[[], Iterable[str]]) -> Iterator[str]:
-    yield from check()
+def _later(*checks_: Callable[[], Iterable[str]]) -> Iterator[str]:
+    """The findings of checks, each asked for when those before it have been looked at."""
+    for check in checks_:
+        yield from check()
+
+
+def _trusting(doubtful: set[str], begin: Callable[[], list[Callable[[], Result]]]) -> Callable[[], Iterator[Result]]:
+    """Begin checks that trust every event but those of `doubtful`, and again when results are asked for where some became so."""
+    begun, known = begin(), len(doubtful)
+    return lambda: (wait() for wait in (begun if len(doubtful) == known else begin()))
 
 
 # --- (0) the chain and its end ---------------------------------------------------------------------------------------
@@ -105,16 +119,19 @@ def prove_range(database: Database, start: int, until: int) -> ChainRange | None
 class _Chain:
     """Every link, in order, and the head that must name the last."""
 
-    def __init__(self, database: Database, observers: Sequence[ChainObserver]) -> None:
+    def __init__(self, database: Database, observers: Sequence[ChainObserver], run: Checks, events: int) -> None:
+        """`run` proves the first `events` side by side, if it has several parts; that begins at once."""
         self.walk = ChainVerifier()
         self._observers = observers
         self.erased = 0
         self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows cannot be compared with events
         self._database = database
+        ends = [events * number // run.parts for number in range(run.parts + 1)] if run.parts > 1 else []
+        self._parts = [run.start(prove_range, start, end) for start, end in pairwise(ends)]
 
-    def faults(self, claims: _Claims, run: Checks, events: int) -> Iterator[str]:
-        """What is wrong with them; `claims` is told each. Parts of the first `events` may be proved side by side."""
-        if run.parts > 1 and self._prove(claims, run, events):
+    def faults(self, claims: _Claims) -> Iterator[str]:
+        """What is wrong with them; `claims` is told each."""
+        if self._parts and self._prove(claims):
             yield from self._observed()
         while True:
             with snapshot(self._database) as connection:
@@ -133,12 +150,10 @@ class _Chain:
                 yield from self._end(ends)
                 return
 
-    def _prove(self, claims: _Claims, run: Checks, events: int) -> bool:
-        """Whether the first `events` are proved; then the walk goes on behind them."""
-        ends = [events * number // run.parts for number in range(run.parts + 1)]
-        started = [run.start(prove_range, start, end) for start, end in pairwise(ends)]
-        parts = [found for wait in started if (found := wait()) is not None]
-        walk = chain_range.join(parts) if len(parts) == len(started) else None
+    def _prove(self, claims: _Claims) -> bool:
+        """Whether the parts are proved; then the walk goes on behind them."""
+        parts = [found for wait in self._parts if (found := wait()) is not None]
+        walk = chain_range.join(parts) if len(parts) == len(self._parts) else None
         if walk is None:
             return False
         self.walk, self.erased = walk, sum(part.erased for part in parts)
@@ -184,12 +199,14 @@ def _of_name(database: Database) -> Iterator[str]:
 # --- (2) deliveries, and (4) people ----------------------------------------------------------------------------------
 
 
-def _of_rows(database: Database, doubtful: set[str], all_: ComparedRows, run: Checks) -> Iterator[str]:
-    """Where a delivery differs from its events; `all_` becomes what all of them are."""
+def _of_rows(database: Database, doubtful: set[str], run: Checks) -> Callable[[], Iterator[ComparedRows]]:
     borders = ["", *_borders(database, run.parts), LAST]
-    started = [run.start(compare_rows, after, until, doubtful) for after, until in pairwise(borders)]
-    for wait in started:
-        found = wait()
+    return _trusting(doubtful, lambda: [run.start(compare_rows, after, until, doubtful) for after, until in pairwise(borders)])
+
+
+def _differences(compared: Callable[[], Iterator[ComparedRows]], all_: ComparedRows) -> Iterator[str]:
+    """Where a delivery differs from its events; `all_` becomes what all of them are."""
+    for found in compared():
         all_.compared += found.compared
         all_.people |= found.people
         yield from found.findings
@@ -259,11 +276,10 @@ class _Claims:
 # --- (6) certificates ------------------------------------------------------------------------------------------------
 
 
-def _of_certificates(run: Checks) -> Iterator[str]:
+def _of_certificates(run: Checks) -> list[Callable[[], list[str]]]:
     borders = ["", *(f"{256 * part // run.parts:02x}" for part in range(1, run.parts)), LAST]
-    started = [run.start(verify_certificates, after, until) for after, until in pairwise(borders)]
-    started.append(run.start(verify_authorities, "", LAST))
-    return joined.from_iterable(wait() for wait in started)
+    leaves = [run.start(verify_certificates, after, until) for after, until in pairwise(borders)]
+    return [*leaves, run.start(verify_authorities, "", LAST)]
 
 
 # --- (8) the file ----------------------------------------------------------------------------------------------------

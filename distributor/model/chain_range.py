@@ -6,7 +6,7 @@ A part begins with the stored hash of the event before it. Parts that follow eac
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -15,6 +15,7 @@ from distributor.model.audit_log import ADOPTED_STEPS, ADOPTION, ERASED, STEPS, 
 from distributor.model.states import State
 
 Row = Sequence[Any]  # the columns of an event, in the order of Link
+Deliveries = dict[str | None, str]  # their ids by state, separated by line feeds: one text is passed between processes quickly
 
 
 @dataclass(slots=True)
@@ -29,9 +30,9 @@ class ChainRange:
     at: str = ""
     back: int = 0
     erased: int = 0
-    before: dict[str, str | None] = field(default_factory=dict)  # the state from which a delivery's first step here goes on
+    before: Deliveries = field(default_factory=dict)  # by the state from which their first step here goes on
+    after: Deliveries = field(default_factory=dict)  # the same ones by their state after the part
     noted: set[str] = field(default_factory=set)  # deliveries with an event before their first step here
-    states: dict[str, str] = field(default_factory=dict)  # after the part
     unexplained: set[int] = field(default_factory=set)
     explained: set[int] = field(default_factory=set)  # that an erasure here lists
     adoptions: set[int] = field(default_factory=set)
@@ -50,16 +51,29 @@ class _Quoted(dict[str | None, str]):
 
 def prove(start: int, start_hash: str, pages: Iterable[Sequence[Row]]) -> ChainRange | None:
     """The events after number `start`, page by page; None where anything is not as it must be."""
-    part = ChainRange(start, start_hash, start, start_hash)
-    words = _Quoted()
+    part, words = ChainRange(start, start_hash, start, start_hash), _Quoted()
+    before, states = dict[str, str | None](), dict[str, str | None]()
     for page in pages:
-        if not _prove_page(part, page, words):
+        if not _prove_page(part, page, words, before, states):
             return None
+    if any("\n" in delivery for delivery in states):
+        return None
+    part.before, part.after = _by_state(before), _by_state(states)
     return part
 
 
-def _prove_page(part: ChainRange, page: Sequence[Row], words: _Quoted) -> bool:  # noqa: C901, PLR0912  one loop, a million times
-    seq, prev, last_at, states, steps = part.seq, part.hash, part.at, part.states, _STEPS
+def _by_state(states: Mapping[str, str | None]) -> Deliveries:
+    found: dict[str | None, list[str]] = {state: [] for state in states.values()}
+    for delivery, state in states.items():
+        found[state].append(delivery)
+    return {state: "\n".join(ids) for state, ids in found.items()}
+
+
+def _prove_page(  # noqa: C901, PLR0912  one loop, a million times
+    part: ChainRange, page: Sequence[Row], words: _Quoted, firsts: dict[str, str | None], states: dict[str, str | None]
+) -> bool:
+    """Whether the next events are as they must be. `firsts`: from which state each delivery's first step goes on; `states`: after it."""
+    seq, prev, last_at, steps = part.seq, part.hash, part.at, _STEPS
     for number, at, delivery, event, before, after, by, evidence, personal, salt, commitment, stored in page:
         seq += 1
         text = (
@@ -88,7 +102,7 @@ def _prove_page(part: ChainRange, page: Sequence[Row], words: _Quoted) -> bool: 
                     return False
                 known = states.get(delivery)
                 if known is None:
-                    part.before[delivery] = before
+                    firsts[delivery] = before
                 elif known != before:
                     return False
                 states[delivery] = after
@@ -128,7 +142,9 @@ def join(parts: Iterable[ChainRange | None]) -> ChainVerifier | None:
     for part in parts:
         if part is None or (part.start, part.start_hash) != (walk.seq, walk.hash):
             return None
-        if any(walk.states.get(delivery) != before for delivery, before in part.before.items()) or not part.noted <= walk.states.keys():
+        if any(set(map(walk.states.get, ids.split("\n"))) != {state} for state, ids in part.before.items()):
+            return None
+        if not part.noted <= walk.states.keys():
             return None
         walk.adoptions |= part.adoptions
         if not part.follows <= walk.adoptions:
@@ -136,6 +152,7 @@ def join(parts: Iterable[ChainRange | None]) -> ChainVerifier | None:
         walk.back += part.back + (part.first_at < walk.at)
         walk.unexplained -= part.explained
         walk.unexplained |= part.unexplained
-        walk.states |= part.states
+        for state, ids in part.after.items():
+            walk.states |= dict.fromkeys(ids.split("\n"), str(state))
         walk.seq, walk.hash, walk.at = part.seq, part.hash, part.at
     return walk
