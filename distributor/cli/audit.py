@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -186,6 +187,9 @@ def _tell_notes(report: VerificationReport) -> None:
         stderr_line(escape(note))
 
 
+_FOUND = frozenset({"older", "forked"})  # kinds of RestoredLedger: this machine remembers events that are not in it
+
+
 def _in_ledger(chosen: Path | None, against: Path | None, files: Sequence[Path], keys: Sequence[str]) -> _Verified:
     from distributor import bootstrap
     from distributor.cli.ledger import warn_clock_ahead, warn_restored
@@ -193,14 +197,20 @@ def _in_ledger(chosen: Path | None, against: Path | None, files: Sequence[Path],
     beside, settings = None if against is None else _beside(against), bootstrap.settings(chosen)
     with bootstrap.open_for_reading(settings) as ledger:
         warn_clock_ahead(ledger)
-        warn_restored(ledger)
+        seen = ledger.restored()
+        if seen is None or seen.kind not in _FOUND:
+            warn_restored(ledger)
         known = checkpoints.parse_keys(keys) or checkpoints.keys_of(settings, ledger)
         if known is None:
             for file in files:
                 stderr_line(f"warning: {escape(file)}: not compared, since the ledger's name cannot be read; add --key KEY")
             files, known = (), []
         given = checkpoints.read(files, known)
-        return _Verified(ledger.prove(_observers(beside, given), known), beside, given)
+        report = ledger.prove(_observers(beside, given), known)
+        if seen is not None and seen.kind in _FOUND:
+            report = replace(report, findings=(*report.findings, f"ledger: {seen.message}"))
+            stderr_line(f"hint: {seen.hint}")
+        return _Verified(report, beside, given)
 
 
 def _in_file(file: Path, chosen: Path | None, against: Path | None, files: Sequence[Path] | None, keys: Sequence[str] | None) -> _Verified:
