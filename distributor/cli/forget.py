@@ -42,7 +42,9 @@ def forget(
     if not found.compacted:
         stderr_line("warning: the database could not be compacted: traces may remain in its unused space")
         stderr_line("hint: stop all other commands, then run VACUUM on the database (PostgreSQL: VACUUM FULL, as its owner)")
-    stderr_line("not erased: backups, exports, mailboxes, log files, and the account name of whoever acted in the portal")
+    stderr_line(
+        "not erased: backups, exports, mailboxes, log files, names of files that were planned or printed, and account names in the portal"
+    )
     stderr_line("next: delete backups and exports that contain this person, then distributor audit verify")
 
 

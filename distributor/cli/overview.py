@@ -18,36 +18,56 @@ if TYPE_CHECKING:
 REFRESH = 2.0  # seconds
 LONGEST_BAR = 40  # columns
 MOVING = (State.PLANNED, State.QUEUED, State.CLAIMED, State.TRANSMITTING)  # without those that wait for a time that a server named
-_RESEND = "distributor resend {address} --reason TEXT"
-_AFTER_FAILURE = "distributor history {address}, then " + _RESEND
+MOST_ROWS = 30  # deliveries that a terminal lists without being asked; more would push the rest off the screen
+_RESEND = "`distributor resend {address} --reason TEXT`"
+_AFTER_FAILURE = "`distributor history {address}`, then " + _RESEND
 WORDS: Mapping[Need, tuple[str, str, str]] = {  # for one, for several, and the next command
-    Need.AMBIGUOUS: ("message is ambiguous", "messages are ambiguous", "distributor resolve"),
+    Need.AMBIGUOUS: ("message is ambiguous", "messages are ambiguous", "`distributor resolve`"),
     Need.INCIDENT: (
         "certificate has an incident",
         "certificates have an incident",
-        "have it revoked and a new one issued, then distributor plan",
+        "ask the CA to revoke and reissue, then `distributor plan`",
     ),
     Need.BOUNCED: ("message bounced", "messages bounced", _AFTER_FAILURE),
     Need.REJECTED: ("message was rejected", "messages were rejected", _AFTER_FAILURE),
-    Need.REQUEST: ("request waits for a decision", "requests wait for a decision", "distributor requests"),
+    Need.REQUEST: ("request waits for a decision", "requests wait for a decision", "`distributor requests`"),
     Need.PASSWORD_EXPIRED: ("password expired before it was collected", "passwords expired before they were collected", _RESEND),
-    Need.PASSWORD_EXPIRING: ("password expires within 3 days", "passwords expire within 3 days", "distributor remind"),
+    Need.PASSWORD_EXPIRING: ("password expires within 3 days", "passwords expire within 3 days", "`distributor remind`"),
     Need.CERTIFICATE_EXPIRING: (
         "certificate expired or expires within 30 days",
         "certificates expired or expire within 30 days",
-        "distributor remind",
+        "`distributor remind`",
     ),
 }
 
 
 def next_command(one: Attention) -> str:
     """The command to run next, with the address where there is one person only."""
-    return WORDS[one.need][2].format(address=escape(one.address) if one.address else "ADDRESS")
+    return _in_backticks(one).replace("`", "")
 
 
 def attention_lines(found: Sequence[Attention]) -> list[str]:
-    """A line for each kind of thing that needs a person."""
-    return [f"{one.number} {WORDS[one.need][one.number != 1]}: {next_command(one)}" for one in found]
+    """A line for each kind of thing that needs a person; commands in backticks, so that a terminal does not break them."""
+    return [f"{one.number} {WORDS[one.need][one.number != 1]}{_whose(one)}: {_in_backticks(one)}" for one in found]
+
+
+def _in_backticks(one: Attention) -> str:
+    return WORDS[one.need][2].format(address=escape(one.address) if one.address else "ADDRESS")
+
+
+def _whose(one: Attention) -> str:
+    """The address, unless the next command names it."""
+    return f" ({escape(one.address)})" if one.address and "{address}" not in WORDS[one.need][2] else ""
+
+
+def unlisted(counts: Mapping[str, int]) -> str | None:
+    """What a terminal shows instead of a list that would push everything else off the screen; None where it is short, or piped."""
+    number = sum(counts.values())
+    if number <= MOST_ROWS or not sys.stdout.isatty():
+        return None
+    return (
+        f"{number} deliveries are not listed here: `distributor status --state S` lists those in a state, `distributor status | less` all"
+    )
 
 
 def count_lines(counts: Mapping[str, int]) -> list[str]:

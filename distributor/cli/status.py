@@ -74,7 +74,10 @@ def status(
             print_json("status", {"counts": counts, "deliveries": map(delivery_json, ledger.rows(scope)), "attention": needs})
         elif counts:
             overview.show(counts, found)
-            _show_deliveries(counts, found, ledger, scope)
+            too_many = None if name or state or plan else overview.unlisted(counts)
+            _show_deliveries(ledger, scope, too_many)
+            if step := _next(counts, found, ledger, scope):
+                stderr_line(f"next: {step}")
         else:
             stderr_line("no deliveries" if name or state or plan else "no deliveries yet; next: distributor plan")
 
@@ -84,13 +87,14 @@ def _seconds(stamp: str) -> str:
     return stamp[:19] + "Z"
 
 
-def _show_deliveries(counts: dict[str, int], found: list[Attention], ledger: Ledger, scope: DeliveryFilter) -> None:
+def _show_deliveries(ledger: Ledger, scope: DeliveryFilter, too_many: str | None) -> None:
     from distributor.cli.ledger import print_under_way
 
-    table(("address", "state", "gen", "password", "since", "delivery", "said"), map(_cells, ledger.rows(scope)))
+    if too_many is None:
+        table(("address", "state", "gen", "password", "since", "delivery", "said"), map(_cells, ledger.rows(scope)))
     print_under_way(ledger.under_way(scope), stdout_line)
-    if step := _next(counts, {one.need for one in found}, ledger, scope):
-        stderr_line(f"next: {step}")
+    if too_many is not None:
+        stderr_line(too_many)
 
 
 def _cells(row: tuple[Any, ...]) -> tuple[str, ...]:
@@ -109,8 +113,10 @@ _COLLECTING = {
 }
 
 
-def _next(counts: dict[str, int], needs: set[Need], ledger: Ledger, scope: DeliveryFilter) -> str | None:
+def _next(counts: dict[str, int], found: list[Attention], ledger: Ledger, scope: DeliveryFilter) -> str | None:
     """The most useful next command; None where there is nothing to do."""
+    from distributor.cli.overview import next_command
+
     if counts.get(State.AMBIGUOUS):
         return "distributor resolve"
     if any(counts.get(state) for state in UNDER_WAY):
@@ -118,13 +124,15 @@ def _next(counts: dict[str, int], needs: set[Need], ledger: Ledger, scope: Deliv
         if due is None or due <= ledger.now():
             return "distributor send"
         return f"distributor send after {time(due)}, when the first deferred message is due; --now sends it at once"
-    if needs & {Need.BOUNCED, Need.REJECTED}:
-        return "distributor history ADDRESS, then distributor resend ADDRESS --reason TEXT"
+    needs = {one.need: one for one in found}
+    if failed := needs.get(Need.BOUNCED) or needs.get(Need.REJECTED):
+        return next_command(failed)
     ready = ledger.ready_channels(scope)
     for channel, command in _COLLECTING.items():
         if channel in ready:
             return command
-    return "distributor resend ADDRESS --reason TEXT, where the password expired" if Need.PASSWORD_EXPIRED in needs else None
+    expired = needs.get(Need.PASSWORD_EXPIRED)
+    return None if expired is None else next_command(expired) + ("" if expired.address else ", where the password expired")
 
 
 INDENT, NARROW_INDENT = 44, 6  # columns; evidence that does not fit goes on below itself

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
+from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, select
 
 from distributor.errors import RequestDenied
-from distributor.ledger import transitions
-from distributor.ledger.queries import by_ids
+from distributor.ledger import engine, transitions
+from distributor.ledger.queries import DELIVERIES, to_delivery
 from distributor.ledger.resolution import PERSONAL
 from distributor.ledger.tables import DAY, IS_OUTCOME, delivery, event, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
@@ -29,14 +31,23 @@ def timeline(connection: Connection, since: str) -> list[DayCount]:
     return [DayCount(date.fromisoformat(day), State(name), number) for day, name, number in found]
 
 
+def _beginning(column: ColumnElement[str]) -> Select[Any]:
+    """People by the beginning of a text, in the order of addresses."""
+    between = column >= bindparam("lowest"), column < bindparam("highest")
+    return select(person.c.key, person.c.address, person.c.name).where(*between).order_by(person.c.key).limit(bindparam("limit"))
+
+
+_BY_ADDRESS, _BY_NAME = _beginning(person.c.key), _beginning(func.lower(person.c.name))
+
+
 def search(connection: Connection, text: str, limit: int) -> list[tuple[str, str]]:
     """Addresses and names of people whose address or name begins with a text, in the order of addresses."""
     found: dict[str, tuple[str, str]] = {}
-    for column in (person.c.key, func.lower(person.c.name)) if text else (person.c.key,):
+    for asked in (_BY_ADDRESS, _BY_NAME) if text else (_BY_ADDRESS,):
         for beginning in _spellings(text):
             lowest = key_of(beginning)
-            asked = select(person.c.key, person.c.address, person.c.name).where(column >= lowest, column < lowest + LAST)
-            found |= {key: (address, name) for key, address, name in connection.execute(asked.order_by(person.c.key).limit(limit))}
+            rows = engine.all_rows(connection, asked, {"lowest": lowest, "highest": lowest + LAST, "limit": limit})
+            found |= {key: (address, name) for key, address, name in rows}
     return [found[key] for key in sorted(found)[:limit]]
 
 
@@ -45,17 +56,16 @@ def _spellings(text: str) -> Iterable[str]:
     return {text} if text.isascii() else {text, text.lower(), text.title()}
 
 
+_OLDER = DELIVERIES.where(delivery.c.state == bindparam("state"), delivery.c.id < bindparam("before"))
+_NEWEST = _OLDER.order_by(delivery.c.id.desc()).limit(bindparam("limit"))
+
+
 def newest(connection: Connection, states: Collection[State], limit: int, before: str | None) -> list[Delivery]:
     """Deliveries in these states, newest first. Each state is asked by itself, so that the index gives the order."""
-    ids: list[str] = []
+    rows: list[Any] = []
     for state in states:
-        asked = select(delivery.c.id).where(delivery.c.state == state.value)
-        if before is not None:
-            asked = asked.where(delivery.c.id < before)
-        ids += connection.execute(asked.order_by(delivery.c.id.desc()).limit(limit)).scalars()
-    wanted = sorted(ids, reverse=True)[:limit]
-    found = by_ids(connection, wanted)
-    return [found[id_] for id_ in wanted]
+        rows += engine.all_rows(connection, _NEWEST, {"state": state.value, "before": before or LAST, "limit": limit})
+    return [to_delivery(row) for row in sorted(rows, key=itemgetter(0), reverse=True)[:limit]]
 
 
 def confirm(tx: WriteTransaction, delivery_id: str, evidence: Mapping[str, object]) -> None:

@@ -19,7 +19,7 @@ from tests.workspace import Workspace
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 REVEAL = "next: distributor password reveal ADDRESS --reason TEXT"
-RESEND = "next: distributor history ADDRESS, then distributor resend ADDRESS --reason TEXT"
+RESEND = "next: distributor history alice@example.org, then distributor resend alice@example.org --reason TEXT"
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def test_an_expired_password_is_followed_by_a_new_one(sent: Workspace, monkeypat
     monkeypatch.setattr(bootstrap, "now", lambda: later)
     assert app.run(["--config", str(sent.folder / "distributor.toml"), "resolve"]) == 0
     assert "expired" in sent.run("distributor status alice@example.org").stdout
-    assert last(sent) == "next: distributor resend ADDRESS --reason TEXT, where the password expired"
+    assert last(sent) == "next: distributor resend alice@example.org --reason TEXT"
     assert last(sent, "bob@example.org") == ""
 
 
