@@ -128,6 +128,8 @@ def verify(
     if findings:
         _tell_notes(report)
         stderr_line(f"{what}: {counted(len(findings), 'finding')}; do not change it, and compare it with a backup")
+        if found.hint:
+            stderr_line(f"hint: {found.hint}")
         return 1
     _tell_whole(what, found, of_ledger=file is None)
     return 0
@@ -137,10 +139,11 @@ class _Verified(NamedTuple):
     report: VerificationReport
     beside: ExportComparison | None
     given: GivenCheckpoints
+    hint: str = ""
 
 
 def _answer(what: str, found: _Verified) -> None:
-    report, beside, given = found
+    report, beside, given, _ = found
     last = {"seq": report.events, "at": report.at, "hash": report.hash} if report.events else None
     verified = {"verified": what, "ok": not report.findings, "findings": report.findings, "last": last}
     counts = {"erased": report.erased, "set_back": report.back}
@@ -151,7 +154,7 @@ def _answer(what: str, found: _Verified) -> None:
 
 def _tell_whole(what: str, found: _Verified, *, of_ledger: bool) -> None:
     """Say what was proved. Whether an exported file has the ledger's last event cannot be seen from the file."""
-    report, beside, given = found
+    report, beside, given, _ = found
     if not report.events:
         stdout_line(f"{what}: audit chain intact, no events yet")
         _tell_notes(report)
@@ -207,10 +210,9 @@ def _in_ledger(chosen: Path | None, against: Path | None, files: Sequence[Path],
             files, known = (), []
         given = checkpoints.read(files, known)
         report = ledger.prove(_observers(beside, given), known)
-        if seen is not None and seen.kind in _FOUND:
-            report = replace(report, findings=(*report.findings, f"ledger: {seen.message}"))
-            stderr_line(f"hint: {seen.hint}")
-        return _Verified(report, beside, given)
+        if seen is None or seen.kind not in _FOUND:
+            return _Verified(report, beside, given)
+        return _Verified(replace(report, findings=(*report.findings, f"ledger: {seen.message}")), beside, given, seen.hint)
 
 
 def _in_file(file: Path, chosen: Path | None, against: Path | None, files: Sequence[Path] | None, keys: Sequence[str] | None) -> _Verified:
