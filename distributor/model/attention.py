@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from distributor.model.delivery import DeliveryFilter
+if TYPE_CHECKING:
+    from distributor.model.delivery import DeliveryFilter
 
 EXPIRING_CERTIFICATE = timedelta(days=30)
 EXPIRING_PASSWORD = timedelta(days=3)
