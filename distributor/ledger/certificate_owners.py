@@ -15,7 +15,6 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 
 from distributor.errors import RequestDenied
 from distributor.ledger import engine, transitions
-from distributor.ledger.person_projection import is_erased
 from distributor.ledger.tables import IS_INCIDENT, IS_REVOCATION, certificate, delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import parse_timestamp
@@ -44,6 +43,8 @@ class CertificateOwner(NamedTuple):
 
     def stands_against(self, who: str, certificate: str) -> bool:
         """Whether a person (Address.key) must not have a certificate because of this; one who was erased may get their own again."""
+        from distributor.ledger.person_projection import is_erased  # with the whole projection, which `status` need not load
+
         return self.person != who and not (self.certificate == certificate and is_erased(self.person))
 
 

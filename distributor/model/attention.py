@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from distributor.model.delivery import DeliveryFilter
 
-
 EXPIRING_CERTIFICATE = timedelta(days=30)
 EXPIRING_PASSWORD = timedelta(days=3)
 
