@@ -24,7 +24,6 @@ from distributor.cli.render import (
     wrapped,
 )
 from distributor.errors import UsageError
-from distributor.model.attention import Need
 from distributor.model.states import State
 
 if TYPE_CHECKING:
@@ -116,6 +115,7 @@ _COLLECTING = {
 def _next(counts: dict[str, int], found: list[Attention], ledger: Ledger, scope: DeliveryFilter) -> str | None:
     """The most useful next command; None where there is nothing to do."""
     from distributor.cli.overview import next_command
+    from distributor.model.attention import Need
 
     if counts.get(State.AMBIGUOUS):
         return "distributor resolve"

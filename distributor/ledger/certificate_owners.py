@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from distributor.errors import RequestDenied
 from distributor.ledger import engine, transitions
+from distributor.ledger.lazy import late
 from distributor.ledger.tables import IS_INCIDENT, IS_REVOCATION, certificate, delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import parse_timestamp
@@ -22,6 +23,11 @@ from distributor.model.certificates import INCIDENT_RECORDED, REVOKED, is_hold
 from distributor.model.delivery import DeliveryRequest, Taken
 from distributor.model.states import REMAINING, State
 from distributor.pki.spki import sha256_of
+
+if TYPE_CHECKING:
+    from distributor.ledger import person_projection
+else:
+    (person_projection,) = late("person_projection")  # `status` need not load the projection of the log
 
 
 class CertificateOwner(NamedTuple):
@@ -43,9 +49,7 @@ class CertificateOwner(NamedTuple):
 
     def stands_against(self, who: str, certificate: str) -> bool:
         """Whether a person (Address.key) must not have a certificate because of this; one who was erased may get their own again."""
-        from distributor.ledger.person_projection import is_erased  # with the whole projection, which `status` need not load
-
-        return self.person != who and not (self.certificate == certificate and is_erased(self.person))
+        return self.person != who and not (self.certificate == certificate and person_projection.is_erased(self.person))
 
 
 _HOLDINGS = (
