@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from distributor.workflows.sending.report import Packing
     from distributor.workflows.tracking import TrackingReport
 
-READ_MAILBOXES = frozenset({"imap"})  # kinds of trackers that read what people answer; not loaded to ask
+READ_MAILBOXES = frozenset({"graph", "imap"})  # kinds of trackers that read what people answer; not loaded to ask
 PACK_SECONDS = 20.0  # for one message, besides the time that opening its file may take
 
 
