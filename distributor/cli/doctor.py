@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from distributor.cli.options import Config, Json
 from distributor.cli.render import GREEN, RED, YELLOW, coloured, counted, escape, print_json, stderr_line, stdout_line, wrapped
 from distributor.errors import Error, ErrorGroup, InvalidInput
-from distributor.microsoft.powershell import steps
 from distributor.model.issues import Diagnostic, Issue
 
 if TYPE_CHECKING:
@@ -25,7 +24,13 @@ BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # a clock before this is wrong
 NOT_SENT = "nothing is sent: "  # begins the message of a ledger that has to be adopted
 NO_DELIVERIES = "no deliveries yet"
 INDENT = 24  # columns; below the message
-_CLOCK = steps("set the clock:", ("timedatectl set-ntp true",))
+_CLOCK = "set the clock:", ("timedatectl set-ntp true",)
+
+
+def _steps(*parts: str | tuple[str, ...]) -> str:
+    from distributor.microsoft.powershell import steps
+
+    return steps(*parts)
 
 
 def doctor(chosen: Config = None, as_json: Json = False) -> int:
@@ -133,7 +138,7 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
         counts = ledger.counts(DeliveryFilter())
         ahead = ledger.ahead()
         if ahead is not None:
-            yield Diagnostic("clock", "warning", clock_ahead_message(ahead, ledger.now()), _CLOCK)
+            yield Diagnostic("clock", "warning", clock_ahead_message(ahead, ledger.now()), _steps(*_CLOCK))
         yield from ledger.check()
         restored = ledger.restored()
     states = ", ".join(f"{number} {state}" for state, number in counts.items()) or NO_DELIVERIES
@@ -145,7 +150,10 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
     if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         fix = f'sudo chown "$USER" -- {quote(str(file))} {quote(str(file.parent))}'
         yield Diagnostic(
-            "ledger", "warning", f"{file} is read-only for this user", steps("make this user the owner of the file and its folder:", (fix,))
+            "ledger",
+            "warning",
+            f"{file} is read-only for this user",
+            _steps("make this user the owner of the file and its folder:", (fix,)),
         )
 
 
@@ -168,7 +176,7 @@ def _files(settings: Settings) -> Iterator[Diagnostic]:
     found = {path: fault for path in bootstrap.private_files(settings) if (fault := exposed(path))}
     for path, fault in found.items():
         fixes = tuple(f"{command} -- {quote(str(path))}" for command in ('sudo chown "$USER"', "chmod 600"))
-        yield Diagnostic("files", "warning", fault, steps("make it readable only by the user that runs distributor:", fixes))
+        yield Diagnostic("files", "warning", fault, _steps("make it readable only by the user that runs distributor:", fixes))
     if not found:
         yield Diagnostic("files", "ok", f"{counted(len(bootstrap.private_files(settings)), 'private file')} readable only by their owner")
 
@@ -249,7 +257,9 @@ def _clock() -> Diagnostic:
 
     moment = bootstrap.now()
     if moment < BUILT:
-        return Diagnostic("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this version was released", _CLOCK)
+        return Diagnostic(
+            "clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this version was released", _steps(*_CLOCK)
+        )
     return Diagnostic("clock", "ok", f"{moment:%Y-%m-%d %H:%M} UTC")
 
 
