@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REFRESH = 2.0  # seconds
 LONGEST_BAR = 40  # columns
 MOVING = (State.PLANNED, State.QUEUED, State.CLAIMED, State.TRANSMITTING)  # without those that wait for a time that a server named
-MOST_ROWS = 30  # deliveries that a terminal lists without being asked; more would push the rest off the screen
+MOST_ROWS = 100  # deliveries that a terminal lists without being asked; more would push the rest off the screen
 _RESEND = "`distributor resend {address} --reason TEXT`"
 _AFTER_FAILURE = "`distributor history {address}`, then " + _RESEND
 WORDS: Mapping[Need, tuple[str, str, str]] = {  # for one, for several, and the next command
