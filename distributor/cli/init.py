@@ -154,7 +154,7 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # timestamp = "https://timestamp.example.org"                   # a time-stamping authority (RFC 3161)
 # key = "file:checkpoint.key"
 
-# [requests]                       # by mail, read by a tracker of kind "imap" or "graph" (see docs/requests-by-mail.md#before-you-switch-it-on)
+# [requests]                       # by mail, read by a tracker (see docs/requests-by-mail.md#before-you-switch-it-on)
 # by_mail = true
 # authserv_id = "mx.example.org"
 """

@@ -68,7 +68,7 @@ def test_a_terminal_lists_few_deliveries_and_says_how_to_list_many(sent: Workspa
     assert overview.unlisted(many) is None  # piped
     monkeypatch.setattr(sys, "stdout", _Terminal())
     assert overview.unlisted({"accepted": overview.MOST_ROWS}) is None
-    assert (overview.unlisted(many) or "").startswith("31 deliveries are not listed here: `distributor status --state S`")
+    assert (overview.unlisted(many) or "").startswith("101 deliveries are not listed here: `distributor status --state S`")
 
 
 def test_a_failure_is_named_with_its_person_and_commands_that_a_terminal_does_not_break() -> None:
