@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import socket
 import subprocess
 import sys
@@ -89,17 +88,19 @@ class Pace:
 def distributor(*arguments: str, config: Path | None = None) -> Run:
     """Run the program as a person does."""
     where = ["--config", str(config)] if config else []
-    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-m", "distributor", *where, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()
     )
-    out, _ = child.communicate()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert child.stdout is not None
+    with child.stdout as stream:
+        out = stream.read()
+    _, status, used = os.wait4(child.pid, 0)  # of this command alone, with its children
+    child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode not in {0, 1}:
         raise SystemExit(f"distributor {' '.join(arguments)} ended with {child.returncode}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     answer = json.loads(out) if "--json" in arguments else {}
-    return Run(time.perf_counter() - began, cpu, after.ru_maxrss / 1024, answer)
+    return Run(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, answer)
 
 
 def environment() -> dict[str, str]:
