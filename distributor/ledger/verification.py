@@ -26,7 +26,16 @@ from distributor.ledger.side_by_side import Checks, Result, checks
 from distributor.ledger.tables import delivery, event, head, owner
 from distributor.ledger.transaction import ledger_identity
 from distributor.model import chain_range
-from distributor.model.audit_log import MOST_FINDINGS, ORIGIN, AuditRecord, ChainObserver, ChainVerifier, Link, VerificationReport
+from distributor.model.audit_log import (
+    MOST_FINDINGS,
+    ORIGIN,
+    AuditRecord,
+    ChainObserver,
+    ChainVerifier,
+    Link,
+    SeenEvent,
+    VerificationReport,
+)
 from distributor.model.chain_range import ChainRange
 from distributor.model.states import State
 
@@ -100,6 +109,12 @@ def _trusting(doubtful: set[str], begin: Callable[[], list[Callable[[], Result]]
 
 
 _PART = select(*EVENT_COLUMNS).where(event.c.seq > bindparam("last"), event.c.seq <= bindparam("until")).order_by(event.c.seq).limit(PAGE)
+_SEEN = (
+    select(*(event.c[name] for name in SeenEvent._fields))
+    .where(event.c.seq > bindparam("last"), event.c.seq <= bindparam("until"))
+    .order_by(event.c.seq)
+    .limit(PAGE)
+)
 _HASH = select(event.c.hash).where(event.c.seq == bindparam("seq"))
 
 
@@ -164,12 +179,12 @@ class _Chain:
 
     def _observed(self) -> Iterator[str]:
         """What the observers find in the events that were proved."""
-        pages = engine.pages(self._database, _PART, PAGE, {"last": 0, "until": self.walk.seq})
+        pages = engine.pages(self._database, _SEEN, PAGE, {"last": 0, "until": self.walk.seq})
         while waiting := [observer for observer in self._observers if observer.waits]:
             page = next(pages, ())
-            for link in map(Link._make, page):
+            for seen in map(SeenEvent._make, page):
                 for observer in waiting:
-                    yield from observer.step(link)
+                    yield from observer.step(seen)
             if not page:
                 return
 

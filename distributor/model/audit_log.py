@@ -228,6 +228,15 @@ class VerificationReport:
     checkpoints: int = 0  # the ledger's own that match its events
 
 
+class SeenEvent(NamedTuple):
+    """What observers see of an event."""
+
+    seq: int
+    at: str
+    event: str
+    hash: str
+
+
 class ChainObserver(Protocol):
     """Looks at each event of a chain while it is verified."""
 
@@ -236,7 +245,7 @@ class ChainObserver(Protocol):
         """Whether it needs further events."""
         ...
 
-    def step(self, link: Link) -> Iterable[str]:
+    def step(self, seen: SeenEvent | Link, /) -> Iterable[str]:
         """The findings about an event, each in one line."""
         ...
 
@@ -266,7 +275,7 @@ class ExportComparison:
         """Whether it needs further events; not when the chain differs."""
         return not self._forked
 
-    def step(self, link: Link) -> Iterator[str]:
+    def step(self, link: SeenEvent | Link, /) -> Iterator[str]:
         """The differences to the export's event of the same number."""
         if self._forked:
             return
@@ -312,7 +321,7 @@ class ExportComparison:
         return self._waiting
 
 
-def _described(link: Link) -> str:
+def _described(link: SeenEvent | Link) -> str:
     return f'"{link.event[:40]}" of {link.at[:40]} (hash {link.hash[:12]})'
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
-from distributor.model.audit_log import Link
+from distributor.model.audit_log import Link, SeenEvent
 
 ORIGIN = "distributor/"  # and the ledger's name: the origin of its checkpoints, and the name of its keys
 ED25519 = b"\x01"  # the signature type of a signed note
@@ -261,7 +261,7 @@ class CheckpointComparison:
         """Whether there are checkpoints of more events."""
         return bool(self._waiting)
 
-    def step(self, link: Link) -> Sequence[str]:
+    def step(self, link: SeenEvent | Link, /) -> Sequence[str]:
         """The checkpoints that end with this event and differ."""
         if not self._waiting:
             return ()
