@@ -49,10 +49,11 @@ def test_a_ledger_that_went_on_begins_with_its_export_in_both_forms(sent: Worksp
 
 
 @WHOLE_COMMANDS
-def test_a_chain_that_was_written_anew_as_a_whole_is_found_beside_an_export_only(sent: Workspace) -> None:
+def test_a_chain_that_was_written_anew_as_a_whole_is_found_beside_an_export_and_by_what_this_machine_remembers(sent: Workspace) -> None:
     assert sent.run("distributor audit export --output kept.jsonl").returncode == 0
     forge(sent.folder / "distributor.db")
-    assert sent.run("distributor audit verify").returncode == 0
+    (finding,) = json.loads(sent.run("distributor audit verify --json").stdout)["findings"]
+    assert finding.startswith("ledger: ")
     done = sent.run("distributor audit verify --against kept.jsonl")
     assert done.returncode == 1
     assert done.stdout.startswith("event 3: is ")
@@ -67,8 +68,9 @@ def test_an_older_copy_of_the_ledger_lacks_the_end_of_the_export(sent: Workspace
     assert sent.run("distributor audit export --output kept.jsonl && rm -f distributor.db-* && cp older.db distributor.db").returncode == 0
     done = sent.run("distributor audit verify --against kept.jsonl --json")
     assert done.returncode == 1
-    (finding,) = json.loads(done.stdout)["findings"]
-    assert finding.endswith("the end was removed")
+    removed, older = json.loads(done.stdout)["findings"]
+    assert removed.endswith("the end was removed")
+    assert older.startswith("ledger: this ledger is older than the one last used on this machine")
 
 
 @WHOLE_COMMANDS

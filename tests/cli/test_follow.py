@@ -16,7 +16,7 @@ import pytest
 
 from tests.workspace import Workspace
 
-PATIENCE = 60.0  # seconds until a command that hangs is killed
+PATIENCE = 180.0  # seconds until a command that hangs is killed
 
 
 @dataclass

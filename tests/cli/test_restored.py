@@ -90,7 +90,7 @@ def test_reading_and_planning_go_on_and_warn(planned: Workspace) -> None:
     assert (result.returncode, "warning: this ledger is older" in result.stdout) == (0, True)
     result = planned.run("distributor plan certificates --roster people.csv")
     assert (result.returncode, "warning: this ledger is older" in result.stdout) == (0, True)
-    planned.run_script(f"+ pfx cleo cleo@example.org\n$ distributor plan certificates{QUIET}\n$ distributor audit verify{QUIET}\n")
+    planned.run_script(f"+ pfx cleo cleo@example.org\n$ distributor plan certificates{QUIET}\n$ distributor audit verify{QUIET}\n? 1\n")
     checks = json.loads(planned.run("distributor doctor --json 2>/dev/null").stdout)["checks"]
     assert [check["level"] for check in checks if "nothing is sent: this ledger" in check["message"]] == ["warning"]
 

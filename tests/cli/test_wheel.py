@@ -71,6 +71,7 @@ def test_the_installed_command_makes_a_workspace(python: Path, tmp_path: Path) -
     assert subprocess.run([command, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "distributor 0.1.0\n"
     subprocess.run([command, "init", "here"], cwd=tmp_path, capture_output=True, check=True)
     assert sorted(path.name for path in (tmp_path / "here").glob("*.*") if "-journal" not in path.name) == [
+        "checkpoint.key",
         "distributor.db",
         "distributor.toml",
         "vault.key",
