@@ -39,6 +39,7 @@ class Service:
         _content: object,
         headers: Mapping[str, str],
         timeout: float,  # noqa: ASYNC109  that of the client
+        _largest: int | None = None,
     ) -> HttpResponse:
         self.asked.append((url, headers.get("prefer"), timeout))
         return HttpResponse(200, "", "200 OK", self.bodies.pop(0))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
-from typing import Any, cast
+from typing import cast
 
 import pytest
-from sqlalchemy import event
 
 from distributor.ledger.repository import SqlLedger
 from distributor.model.requests import DayCount, RequestLimits, RequestState
@@ -55,18 +55,20 @@ def test_the_newest_deliveries_come_first_and_go_on_below_one(world: World) -> N
 @contextmanager
 def plans(world: World) -> Iterator[list[str]]:
     """How SQLite runs each query that is made meanwhile."""
-    engine = cast("SqlLedger", world.ledger)._database.engine  # noqa: SLF001  only there the statements can be seen
+    database = cast("SqlLedger", world.ledger)._database  # noqa: SLF001  only there the statements can be seen
+    made: list[str] = []
     found: list[str] = []
-
-    def explain(_connection: object, cursor: Any, statement: str, parameters: Any, *_: object) -> None:  # noqa: ANN401  the driver's
-        if statement.startswith("SELECT"):
-            found.extend(str(row[3]) for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall())
-
-    event.listen(engine, "before_cursor_execute", explain)
+    with database.reading() as connection:
+        driver = cast("sqlite3.Connection", connection.connection.driver_connection)  # its one connection, which all queries use
+    driver.set_trace_callback(made.append)
     try:
         yield found
     finally:
-        event.remove(engine, "before_cursor_execute", explain)
+        driver.set_trace_callback(None)
+    with closing(sqlite3.connect(database.where)) as reader:
+        for statement in made:
+            if statement.startswith("SELECT"):
+                found.extend(str(row[3]) for row in reader.execute(f"EXPLAIN QUERY PLAN {statement}"))
 
 
 QUERIES: list[tuple[Callable[[World], object], str]] = [
