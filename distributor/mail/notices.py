@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from distributor.mail.bounce_texts import bounce_in_text
 from distributor.mail.copy_requests import copy_request, phrase_key
@@ -16,7 +15,7 @@ from distributor.mail.reports import delivery_report, read_receipt, report_parts
 from distributor.model.mailboxes import LARGEST_MAIL
 from distributor.model.notices import AutomaticReply, DeliveryReport, Notice, ReadReceipt, Unknown
 
-__all__ = ["NoticeRules", "parse", "parser", "phrase_key"]
+__all__ = ["NoticeRules", "parse", "phrase_key"]
 
 _BULK = frozenset({"bulk", "list", "junk", "auto_reply"})
 # Fields that only automatic mails have; RFC 3834 asks not to answer them, and no single one is in all of them (facts: reliability.md 6).
@@ -33,11 +32,6 @@ class NoticeRules:
 
 
 ReadSigned = Callable[[Mail], Notice | None]  # verifies the S/MIME signature of a mail; None where it has none
-
-
-def parser(rules: NoticeRules, read_signed: ReadSigned | None = None) -> Callable[[bytes], Notice]:
-    """`parse` with these rules, for a pool of workers."""
-    return partial(parse, rules=rules, read_signed=read_signed)
 
 
 def parse(mail: bytes, rules: NoticeRules, read_signed: ReadSigned | None = None) -> Notice:

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -142,10 +143,10 @@ def test_a_date_without_a_mailbox_and_with_follow_is_refused(sent: Workspace) ->
     assert (result.returncode, "--follow and --since exclude each other" in result.stdout) == (2, True)
 
 
-def test_track_follow_logs_each_round_until_a_signal_ends_it(mailbox: Workspace, server: Dovecot) -> None:
-    server.add(ask(1, "alice@example.org", message_id(mailbox, "alice@example.org")))
+def followed(mailbox: Workspace, number: signal.Signals, **environment: str) -> list[dict[str, Any]]:
+    """The lines of `track --follow`, which gets a signal after each round, and ends with 0."""
     command = [*mailbox.program(), "track", "--follow", "--log", "json"]
-    where = {**mailbox.environment(), **environment(server)}
+    where = {**mailbox.environment(), **environment}
     with subprocess.Popen(command, cwd=mailbox.folder, env=where, stderr=subprocess.PIPE, text=True) as process:
         killer = threading.Timer(PATIENCE, process.kill)
         killer.start()
@@ -155,31 +156,22 @@ def test_track_follow_logs_each_round_until_a_signal_ends_it(mailbox: Workspace,
             for text in process.stderr:
                 lines.append(json.loads(text))
                 if lines[-1]["event"] == "round":
-                    process.send_signal(signal.SIGTERM)
+                    process.send_signal(number)
             assert process.wait() == 0
         finally:
             killer.cancel()
             process.kill()
+    return lines
+
+
+def test_track_follow_logs_each_round_until_a_signal_ends_it(mailbox: Workspace, server: Dovecot) -> None:
+    server.add(ask(1, "alice@example.org", message_id(mailbox, "alice@example.org")))
+    lines = followed(mailbox, signal.SIGTERM, **environment(server))
     assert [line["event"] for line in lines] == ["ready", "requested", "round", "stopped"]
     assert (lines[1]["address"], lines[2]["read"], lines[2]["moved"]) == ("alice@example.org", 1, 0)
 
 
 def test_a_mailbox_that_cannot_be_read_does_not_end_it(mailbox: Workspace, server: Dovecot) -> None:
-    command = [*mailbox.program(), "track", "--follow", "--log", "json"]
-    where = {**mailbox.environment(), **environment(server), "IMAP_PASSWORD": "not-the-password"}
-    with subprocess.Popen(command, cwd=mailbox.folder, env=where, stderr=subprocess.PIPE, text=True) as process:
-        killer = threading.Timer(PATIENCE, process.kill)
-        killer.start()
-        try:
-            assert process.stderr is not None
-            lines = []
-            for text in process.stderr:
-                lines.append(json.loads(text))
-                if lines[-1]["event"] == "round":
-                    process.send_signal(signal.SIGINT)
-            assert process.wait() == 0
-        finally:
-            killer.cancel()
-            process.kill()
+    lines = followed(mailbox, signal.SIGINT, **{**environment(server), "IMAP_PASSWORD": "not-the-password"})
     assert [line["event"] for line in lines] == ["ready", "refused", "round", "stopped"]
     assert (lines[1]["again_in"], "sign-in was refused" in lines[1]["message"], "not-the-password" in str(lines)) == (300, True, False)
