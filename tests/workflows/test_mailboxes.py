@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import ServiceUnavailable
-from distributor.mail.notices import NoticeRules, parser
+from distributor.mail.notices import NoticeRules
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import Diagnostic
 from distributor.model.mailboxes import MailBatch, MailboxReader, ReceivedMail
@@ -20,6 +20,7 @@ from distributor.model.notices import Notice
 from distributor.model.ports import Ledger
 from distributor.model.requests import RequestLimits, RequestState
 from distributor.workers.pool import CallFactory, Workers
+from distributor.workflows.mail_reader import reader
 from distributor.workflows.mailboxes import BY_MAIL, MailboxContext, MailPolicy, read_mailboxes
 from distributor.workflows.notices import LeftAlone, MailboxReport
 from tests.workflows import outbox
@@ -60,7 +61,7 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Workers[bytes, Notice]]:
-    workers: Workers[bytes, Notice] = Workers(CallFactory(parser, (RULES,)), 1, 20.0, 2**30)
+    workers: Workers[bytes, Notice] = Workers(CallFactory(reader, (RULES,)), 1, 20.0, 2**30)
     with workers as running:
         yield running
 
@@ -238,11 +239,11 @@ def _crashing() -> _Crashing:
 
 
 class _Crashing:
-    """The parser, as if one mail could end its process."""
+    """The reader, as if one mail could end its process."""
 
     def __call__(self, raw: bytes) -> Notice:
         if raw == b"crash":
             import os  # noqa: PLC0415
 
             os._exit(1)
-        return parser(RULES)(raw)
+        return reader(RULES)(raw)
