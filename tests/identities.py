@@ -11,8 +11,8 @@ from email.message import EmailMessage
 
 from cryptography.hazmat.primitives import serialization as ser
 
+from distributor.model.attempts import PackedMessage, PackingTask
 from distributor.model.certificates import CertificateInfo, FilePart, Identity, Locator, SourceMaterial
-from distributor.model.delivery import PackedMessage, PackingTask
 from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
 from tests.authority import Identity as Issued

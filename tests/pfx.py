@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from asn1crypto import pkcs12 as asn1
 from asn1crypto.algos import DigestInfo
 
-from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import FilePart, ParsedIdentities, SourceMaterial
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.model.secret import Secret
 from distributor.pki import parse_material, pbe
 from distributor.pki.pbe import EncodedPassword

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from distributor.adapters.sources import files
-from distributor.model.certificates import Limits, SourceMaterial
+from distributor.model.certificates import SourceMaterial
 from distributor.model.issues import Issue
+from distributor.model.limits import Limits
 from distributor.model.people import Address, Person, RosterRow, parse_address
 from distributor.pki.pem import KeyFingerprint, UnpairedFile, fingerprints
 

@@ -138,7 +138,7 @@ def test_the_model_knows_no_clock_no_socket_no_file_and_no_environment(path: Pat
 
 @pytest.mark.parametrize("path", [path for path in files() if package(path) in {"pki", "microsoft"}], ids=lambda path: path.name)
 def test_nor_does_what_reads_certificates_or_knows_a_service(path: Path) -> None:
-    check_pure(path, PURE_CODE_MAY_USE | {"logging", "pkilint"})
+    check_pure(path, PURE_CODE_MAY_USE | {"idna", "logging", "pkilint"})
 
 
 def check_pure(path: Path, may_use: frozenset[str]) -> None:

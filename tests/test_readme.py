@@ -39,7 +39,7 @@ def _listed() -> list[str]:
 
 
 def test_every_listed_command_exists_and_has_an_example(workspace: Workspace) -> None:
-    assert len(_listed()) == 38
+    assert len(_listed()) == 43
     for command in _listed():
         result = workspace.run(f"distributor {command} --help")
         assert result.returncode == 0, result.stdout

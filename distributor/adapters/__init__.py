@@ -15,6 +15,7 @@ REGISTRY: Mapping[str, Mapping[str, str]] = {  # family -> kind, as the configur
         "reveal": "distributor.workflows.reveal",  # it needs no service, so it is no adapter
     },
     "directories": {"folder": f"{_HERE}.directories.folder", "ldap": f"{_HERE}.directories.ldap"},
+    "intune": {"graph": f"{_HERE}.intune"},
     "rosters": {"csv": f"{_HERE}.rosters.csv", "graph": f"{_HERE}.rosters.graph", "ldap": f"{_HERE}.rosters.ldap"},
     "sources": {"files": f"{_HERE}.sources.files"},
     "trackers": {

@@ -161,6 +161,13 @@ def open_for_reading(settings: config.Settings) -> Iterator[Ledger]:
 
 
 @contextmanager
+def open_for_copying(settings: config.Settings) -> Iterator[Ledger]:
+    """The ledger, to be copied. No checkpoint is published afterwards: a copied ledger gets no new ones."""
+    with closing(_ledger(settings)) as ledger:
+        yield ledger
+
+
+@contextmanager
 def open_for_writing(settings: config.Settings, *, sends: bool = False) -> Iterator[Ledger]:
     """The ledger, for commands that write; passwords that have expired are ended first.
 
@@ -200,12 +207,13 @@ def _ledger(settings: config.Settings, *, sends: bool = False) -> Ledger:
         return open_guarded(url, by=who(), now=clock, marks=marks, here=process.machine(), sends=sends)
 
 
-def ledger_url(settings: config.Settings) -> str:
-    """The database URL with a SQLite path made absolute."""
-    kind, slashes, path = settings.ledger.url.partition(":///")
-    if kind.startswith("sqlite") and slashes and not path.startswith("/"):
+def ledger_url(settings: config.Settings, url: str = "") -> str:
+    """The database URL, or another one, with a SQLite path made absolute."""
+    url = url or settings.ledger.url
+    kind, slashes, path = url.partition(":///")
+    if kind.startswith("sqlite") and slashes and path and not path.startswith("/"):
         return f"{kind}:///{settings.folder / path}"
-    return settings.ledger.url
+    return url
 
 
 def ledger_file(settings: config.Settings) -> Path | None:
@@ -321,6 +329,7 @@ def checkpoint_key(settings: config.Settings) -> config.SecretRef:
 
 def _references(settings: config.Settings) -> list[config.SecretRef]:
     tables = (settings.transport, *settings.sources, *settings.trackers, *settings.rosters, *settings.directories)
+    tables = tables if settings.intune is None else (*tables, settings.intune)
     nested = [value for table in tables for value in table.values.values()]
     values = [inner for value in nested for inner in (value.values() if isinstance(value, dict) else (value,))]
     texts = [value for value in values if isinstance(value, str)]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         def needs(self, settings: AppRegistration, /) -> tuple[RequiredPermission, ...]: ...
 
 
-AREAS = {"transports": "transport", "rosters": "roster", "trackers": "tracker", "directories": "directory"}
+AREAS = {"transports": "transport", "intune": "intune", "rosters": "roster", "trackers": "tracker", "directories": "directory"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,9 @@ class Registrations:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._members = [
-            found for table in (settings.transport, *settings.rosters, *settings.trackers) if (found := _member(settings, table))
+            found
+            for table in (settings.transport, *settings.rosters, *settings.trackers, *intune(settings))
+            if (found := _member(settings, table))
         ]
         self._seen: dict[AppRegistration, GrantedPermissions | Error] = {}
         self._judged: set[AppRegistration] = set()
@@ -185,6 +187,24 @@ def check_tables(settings: Settings, registrations: Registrations) -> Iterator[D
     for table in (*settings.rosters, *settings.trackers, *settings.directories):
         for diagnostic in _guarded(settings, registrations, table):
             yield replace(diagnostic, message=f"{table.key} ({table.kind}): {diagnostic.message}")
+    for table in intune(settings):
+        yield from _guarded(settings, registrations, table)
+        if "connector" in table.values:
+            yield from _connector(settings)
+
+
+def _connector(settings: Settings) -> Iterator[Diagnostic]:
+    from distributor.bootstrap.intune import check_connector
+
+    try:
+        yield from check_connector(settings)
+    except Error as error:
+        yield Diagnostic("intune", "error", str(error), error.hint)
+
+
+def intune(settings: Settings) -> tuple[Table, ...]:
+    """The table [intune], where there is one."""
+    return () if settings.intune is None else (settings.intune,)
 
 
 def _guarded(settings: Settings, registrations: Registrations, table: Table) -> Iterator[Diagnostic]:

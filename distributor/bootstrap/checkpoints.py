@@ -20,8 +20,8 @@ from distributor.config.audit import Destination, DestinationKind, parse_destina
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 
 if TYPE_CHECKING:
+    from distributor.model.attempts import DraftRef, OutboundMessage, Outcome
     from distributor.model.checkpoints import VerifierKey
-    from distributor.model.delivery import DraftRef, OutboundMessage, Outcome
     from distributor.model.ports import Ledger
     from distributor.model.secret import Secret
     from distributor.workflows.checkpoints import Signed, Signer
@@ -218,7 +218,7 @@ def _to_mailbox(settings: config.Settings, ledger: Ledger, signed: Signed, addre
 
     from distributor.bootstrap import delivery
     from distributor.mail.message import Mailbox
-    from distributor.model.delivery import Accepted, Ambiguous, OutboundMessage
+    from distributor.model.attempts import Accepted, Ambiguous, OutboundMessage
     from distributor.model.people import Address, parse_address
     from distributor.workflows import checkpoints
     from distributor.workflows.sending.direct import DirectSender, DirectSendingContext

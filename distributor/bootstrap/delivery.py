@@ -16,14 +16,16 @@ from distributor.model.people import key_of
 
 if TYPE_CHECKING:
     from distributor.mail.templates import TemplateRenderer
-    from distributor.model.certificates import Limits, ParseProblem, PublicDirectory
-    from distributor.model.delivery import Account, DeliveryFilter, LeaseHolder, PackedMessage, PackingJob
+    from distributor.microsoft.pfx_import import ConnectorKey
+    from distributor.model.attempts import PackedMessage, PackingJob
+    from distributor.model.certificates import ParseProblem, PublicDirectory
+    from distributor.model.delivery import Account, DeliveryFilter, LeaseHolder
     from distributor.model.issues import Diagnostic, WorkerFailure
+    from distributor.model.limits import Limits
     from distributor.model.mailboxes import MailboxReader
     from distributor.model.ports import Ledger, Tracker, Transport, WorkerPool
     from distributor.model.states import State
     from distributor.workflows.message_factory import Packer
-    from distributor.workflows.packing import Batch
     from distributor.workflows.sending.report import Packing
     from distributor.workflows.tracking import TrackingReport
 
@@ -89,6 +91,7 @@ def track(settings: config.Settings, ledger: Ledger, trackers: Sequence[Tracker]
     import asyncio
 
     from distributor.model.delivery import DeliveryFilter
+    from distributor.model.states import Way
     from distributor.workers import process
     from distributor.workflows import tracking
 
@@ -97,7 +100,7 @@ def track(settings: config.Settings, ledger: Ledger, trackers: Sequence[Tracker]
     async def work() -> TrackingReport:
         context = tracking.TrackingContext(ledger, process.is_alive, ledger.now, timeout, asyncio.to_thread)
         try:
-            return await tracking.track(context, trackers, DeliveryFilter(), states)
+            return await tracking.track(context, trackers, DeliveryFilter(way=Way.MAIL), states)
         finally:
             for tracker in trackers:
                 await tracker.close()
@@ -110,7 +113,7 @@ MAILBOX_CLEANERS = frozenset({"graph"})  # transports whose messages leave copie
 
 def mailbox_needs_cleaning(settings: config.Settings, ledger: Ledger) -> bool:
     """Whether messages left copies or drafts in the mailboxes that are to be removed; asks no service."""
-    from distributor.model.delivery import MailboxCleaner
+    from distributor.model.mailbox_cleanup import MailboxCleaner
 
     if settings.transport.kind not in MAILBOX_CLEANERS:
         return False
@@ -125,8 +128,8 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
     """
     import asyncio
 
-    from distributor.model.delivery import MailboxCleaner
     from distributor.model.issues import Diagnostic
+    from distributor.model.mailbox_cleanup import MailboxCleaner
 
     if not mailbox_needs_cleaning(settings, ledger):
         return []
@@ -147,8 +150,13 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
 
 
 @contextmanager
-def packing_pool(settings: config.Settings, *, early: bool = True) -> Iterator[WorkerPool[PackingJob, PackedMessage | ParseProblem]]:
-    """Child processes that make messages. `early`: some start before there is a job, and import what they need meanwhile."""
+def packing_pool(
+    settings: config.Settings, *, early: bool = True, connector: tuple[bytes, ConnectorKey] | None = None
+) -> Iterator[WorkerPool[PackingJob, PackedMessage | ParseProblem]]:
+    """Child processes that make messages. `early`: some start before there is a job, and import what they need meanwhile.
+
+    `connector`: for imports into Intune.
+    """
     from distributor.bootstrap.inputs import CHILD_MEMORY, EARLY, cores
     from distributor.workers.pool import CallFactory, Workers
     from distributor.workflows.packing import GROUP
@@ -156,7 +164,7 @@ def packing_pool(settings: config.Settings, *, early: bool = True) -> Iterator[W
     portal = settings.portal.url.partition("://")[2] if settings.portal is not None else ""
     answers = any(table.kind in READ_MAILBOXES for table in settings.trackers)
     tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits, settings.requests)
-    made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables, portal, answers))
+    made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables, portal, answers, connector))
     workers: Workers[PackingJob, PackedMessage | ParseProblem]
     workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY if early else 0, group=GROUP)
     with workers as pool:
@@ -174,6 +182,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
     requests: config.MailRequests,
     portal: str = "",
     answers: bool = False,  # noqa: FBT001, FBT002  as the tables
+    connector: tuple[bytes, ConnectorKey] | None = None,
 ) -> Packer:
     """The function that makes a message; called in each child, since its imports are slow."""
     from distributor.mail.message import Mailbox
@@ -196,6 +205,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
         profile=str(package.profile),
         include_root=package.include_root,
         recipe=password.recipe,
+        connector=connector,
         limits=limits,
     )
 
@@ -210,12 +220,25 @@ def packing_workflow(  # noqa: PLR0913, PLR0917  what the workflow depends on
 ) -> Packing:
     """The packing workflow with its dependencies, ready for `send` to run."""
     from distributor.bootstrap import inputs
+    from distributor.model.states import Way
+    from distributor.workers import process
     from distributor.workflows.packing import pack
 
-    def run(stop: Callable[[], bool]) -> Iterator[Batch]:
-        context, lease, mailboxes = partial(inputs.open_plan, settings), settings.ledger.lease, senders(settings)
+    def run(stop: Callable[[], bool]) -> Iterator[object]:
+        context, lease = partial(inputs.open_plan, settings), settings.ledger.lease
+        mailboxes = () if scope.way is Way.INTUNE else senders(settings)
         yield from pack(
-            ledger, context, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=bootstrap.now, stop=stop, senders=mailboxes
+            ledger,
+            context,
+            pool,
+            owner=owner,
+            lease=lease,
+            scope=scope,
+            limit=limit,
+            now=bootstrap.now,
+            stop=stop,
+            senders=mailboxes,
+            alive=process.is_alive,
         )
 
     return run

@@ -11,6 +11,7 @@ from distributor.model.people import key_of
 if TYPE_CHECKING:
     from distributor.config.schema import Portal
     from distributor.model.ports import Ledger, Vault
+    from distributor.model.secret import Secret
     from distributor.model.sign_in import IdentityProvider
 
 
@@ -48,6 +49,12 @@ def provider(settings: config.Settings) -> IdentityProvider:
 def vault(settings: config.Settings) -> Vault | None:
     """The vault; None where this host has no key that opens passwords. Raises InvalidInput where the key is configured and unusable."""
     return None if settings.vault.identity is None else bootstrap.vault(settings)
+
+
+def metrics_token(settings: config.Settings) -> Secret | None:
+    """The bearer token that /metrics is answered to. Raises InvalidInput where it cannot be read."""
+    with bootstrap.with_location(settings):
+        return None if settings.metrics.token is None else settings.metrics.token.resolve("metrics.token")
 
 
 def fulfil(settings: config.Settings, ledger: Ledger, address: str) -> str:

@@ -11,7 +11,7 @@ from distributor import config
 
 if TYPE_CHECKING:
     from distributor.errors import InvalidInput
-    from distributor.model.delivery import OutboundMessage
+    from distributor.model.attempts import OutboundMessage
     from distributor.model.ports import Ledger, WorkerPool
     from distributor.workflows.remind import RemindContext, ReminderJob, ReminderMaker, ReminderResult
 

@@ -14,8 +14,8 @@ from distributor.config.loader import NO_TRANSPORT
 from distributor.config.schema import VaultKeys
 from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, read_file
+from distributor.model.attempts import PackedMessage, PackingJob
 from distributor.model.certificates import FilePart, SourceMaterial
-from distributor.model.delivery import PackedMessage, PackingJob
 from distributor.model.issues import WorkerFailure
 from distributor.model.people import Address, escape_unsafe
 from distributor.vault import AgeVault, make_identity
@@ -91,5 +91,6 @@ def pack(
         if not isinstance(result, PackedMessage):
             problem = plan_messages.lost(result) if isinstance(result, WorkerFailure) else result
             raise InvalidInput(problem.message, where=material.source, hint=problem.hint)
+        assert result.sealed is not None  # noqa: S101  it goes by mail
         messages.append(SelfMessage(request, result, AgeVault(identity).open(result.sealed, result.id)))
     return messages

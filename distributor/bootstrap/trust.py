@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.config.schema import TrustSettings
     from distributor.microsoft.ldap_lookup import LdapProbe
-    from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
+    from distributor.model.certificates import ParsedIdentities, SourceMaterial
     from distributor.model.issues import Issue, WorkerFailure
+    from distributor.model.limits import Limits
     from distributor.model.ports import WorkerPool
     from distributor.pki.pem import KeyFingerprint, UnpairedFile
     from distributor.workflows.revocation import ChainChecker

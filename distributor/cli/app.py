@@ -40,6 +40,7 @@ COMMANDS = {  # in the order in which --help prints them: module, function, and 
     "resend": ("deliveries", "resend", "RESEND_EXAMPLE"),
     "withdraw": ("deliveries", "withdraw", "WITHDRAW_EXAMPLE"),
     "serve": ("serve", "serve", "EXAMPLE"),
+    "metrics": ("status", "metrics", "METRICS_EXAMPLE"),
     "incident": ("incident", "incident", "EXAMPLE"),
     "publish": ("deliveries", "publish", "PUBLISH_EXAMPLE"),
     "self": ("self_delivery", "self_", "EXAMPLE"),
@@ -58,8 +59,12 @@ def _version(asked: bool) -> None:
 def _begin(
     chosen: Config = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="With --version: of each library too.")] = False,
 ) -> None:
     """Mail S/MIME certificates to phones, deliver the passwords separately, and track what happened to each."""
+    del chosen, version
+    if verbose:
+        raise UsageError("--verbose goes with --version here", hint="a command's own --verbose stands after its name")
 
 
 def program(first: str = "") -> typer.Typer:
@@ -118,6 +123,11 @@ def _publish_checkpoints() -> None:
 
 def _invoke(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
+    if sorted(words) == ["--verbose", "--version"]:  # typer would answer to the one before it has read the other
+        from distributor.cli.versions import lines
+
+        sys.stdout.writelines(f"{line}\n" for line in lines())
+        return 0
     command = typer.main.get_command(program(words[0] if words else ""))
     try:
         code = command.main(arguments, prog_name="distributor", standalone_mode=False, obj=run)  # `demo` runs other commands with it

@@ -195,6 +195,7 @@ _FOUND = frozenset({"older", "forked"})  # kinds of RestoredLedger: this machine
 
 def _in_ledger(chosen: Path | None, against: Path | None, files: Sequence[Path], keys: Sequence[str]) -> _Verified:
     from distributor import bootstrap
+    from distributor.bootstrap.metrics import remember_verification
     from distributor.cli.ledger import warn_clock_ahead, warn_restored
 
     beside, settings = None if against is None else _beside(against), bootstrap.settings(chosen)
@@ -210,6 +211,7 @@ def _in_ledger(chosen: Path | None, against: Path | None, files: Sequence[Path],
             files, known = (), []
         given = checkpoints.read(files, known)
         report = ledger.prove(_observers(beside, given), known)
+        remember_verification(ledger, report.events, intact=not report.findings)
         if seen is None or seen.kind not in _FOUND:
             return _Verified(report, beside, given)
         return _Verified(replace(report, findings=(*report.findings, f"ledger: {seen.message}")), beside, given, seen.hint)

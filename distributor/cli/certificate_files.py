@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from distributor.config.schema import TrustSettings
     from distributor.microsoft.collection import ChainGap, CollectionEntry
-    from distributor.model.certificates import Limits
+    from distributor.model.limits import Limits
     from distributor.pki.sst import Stored
 
 
@@ -69,7 +69,7 @@ def _of(path: Path, without: Path | None, issues: list[Issue], pfx: list[Path] |
 def with_packages(paths: Iterable[Path], passwords: Path | None, config: Path | None) -> tuple[list[CollectionEntry], list[Issue]]:
     """Certificates in files, folders and PFX files; no workspace is needed. `passwords`: as for `plan`."""
     from distributor import bootstrap
-    from distributor.model.certificates import Limits
+    from distributor.model.limits import Limits
 
     pfx: list[Path] = []
     found, issues = gathered(paths, pfx=pfx)

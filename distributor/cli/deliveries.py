@@ -10,6 +10,7 @@ from distributor.cli.options import CertificateName, Config, DeliveryName, Json,
 from distributor.cli.progress import Bar
 from distributor.cli.render import escape, issue_row, print_issue, print_json, stderr_line, stdout_line
 from distributor.errors import RequestDenied
+from distributor.model.states import Way
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -25,6 +26,7 @@ def resend(
     name: DeliveryName,
     reason: Reason,
     certificate: CertificateName = None,
+    way: Annotated[Way | None, typer.Option("--way", help="For a person who is served by both.")] = None,
     yes: Yes = False,
     chosen: Config = None,
     as_json: Json = False,
@@ -34,7 +36,7 @@ def resend(
     The certificate is read again from [[sources]], or from where `plan` found it.
     """
     from distributor import bootstrap
-    from distributor.bootstrap import delivery
+    from distributor.bootstrap import delivery, intune
     from distributor.cli import password_mail, send_run
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.people import key_of
@@ -43,18 +45,24 @@ def resend(
     settings, why = bootstrap.settings(chosen), bootstrap.reason(reason)
     delivery.refuse_outdated_templates(settings)
     with bootstrap.open_for_writing(settings, sends=True) as ledger:
-        old = choose(ledger, name, certificate, bootstrap.now())
-        scope = DeliveryFilter(addresses=frozenset({key_of(old.address)}))
+        old = choose(ledger, name, certificate, bootstrap.now(), way)
+        scope = DeliveryFilter(addresses=frozenset({key_of(old.address)}), way=old.way)
+        imports = old.way is Way.INTUNE
+        connector = intune.connector(settings) if imports else None
         if not yes:
             _ask_to_resend(settings, old)
         _renew(settings, ledger, old, why)
-        with delivery.packing_pool(settings) as pool:
-            found, watcher = send_run.run(settings, ledger, pool, scope, total=1, keep=as_json)
-        code = send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(scope))
-    return password_mail.after_send(settings, code)
+        words = send_run.IMPORTING if imports else send_run.SENDING
+        with delivery.packing_pool(settings, connector=connector) as pool:
+            found, watcher = send_run.run(settings, ledger, pool, scope, total=1, keep=as_json, words=words)
+        code = send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(scope), words=words)
+    return code if imports else password_mail.after_send(settings, code)
 
 
 def _ask_to_resend(settings: Settings, old: Delivery) -> None:
+    if old.way is Way.INTUNE:
+        confirm(f"Import the certificate of {escape(old.address)} into Intune again?", "--yes", "nothing imported")
+        return
     domain = old.address.rpartition("@")[2]
     what = f"1 message from {settings.sender.address} to {escape(old.address)} (1 domain: {domain})"
     confirm(f"Send {what}? This replaces its password.", "--yes")
@@ -66,7 +74,8 @@ def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> No
 
     with inputs.parsing_pool(settings) as pool:
         new = renew(ledger, old, reason, requests.places(settings), pool)
-    stderr_line(f"{escape(new.address)}: generation {new.generation} planned; the password of generation {old.generation} is destroyed")
+    password = "" if old.way is Way.INTUNE else f"; the password of generation {old.generation} is destroyed"
+    stderr_line(f"{escape(new.address)}: generation {new.generation} planned{password}")
 
 
 WITHDRAW_EXAMPLE = '\b\nexample:\n  distributor withdraw d-01JX... --reason "left the company"'

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -264,16 +262,7 @@ def _clock() -> Diagnostic:
 
 
 def _versions() -> Iterator[Diagnostic]:
+    from distributor.cli.versions import main_parts
 
-    from importlib.metadata import version
-
-    from cryptography.hazmat.backends.openssl import backend
-
-    from distributor import __version__
-    from distributor.ledger.sqlite import keeps_wal, sqlite3
-
-    journal = "write-ahead log on" if keeps_wal() else "write-ahead log off, because this release can corrupt it; slower, but safe"
-    yield Diagnostic("versions", "ok", f"distributor {__version__}, Python {platform.python_version()} on {sys.platform}")
-    yield Diagnostic("versions", "ok", f"cryptography {version('cryptography')} with {backend.openssl_version_text()}")
-    yield Diagnostic("versions", "ok", f"SQLite {sqlite3.sqlite_version}, {journal}")
-    yield Diagnostic("versions", "ok", f"aiosmtplib {version('aiosmtplib')}")
+    for part in main_parts():
+        yield Diagnostic("versions", "ok", part)

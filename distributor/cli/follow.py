@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from distributor.workflows.sending.report import SendReport
 
 LOOK_AT_FLAG = 0.2  # seconds
+METRICS_EVERY = 60.0  # seconds
 POLL = 1.0  # seconds between two looks at the ledger's last event: a request is to be on its way within ten
 LOOK_AGAIN = 60.0  # seconds; leases expire and claims are given back without an event
 PACK_AGAIN = 600.0  # seconds; a file that could not be packed may have been put back
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 900.0  # seconds after a service refused us; doubles each time
+LEDGER_PAUSE = 5.0  # seconds after the ledger did not respond: others wait for what this process had begun
 
 
 @dataclass(slots=True)
@@ -109,20 +111,35 @@ class Follower:
     unplanned_since: float = 0.0
     unmailed: frozenset[str] = frozenset()  # deliveries whose password could not be mailed
     unmailed_since: float = 0.0
+    refusal: Error | None = None  # of the service that was to send
     pause: float = 0.0  # seconds to wait, after a service refused us
+    measured: float = 0.0  # when metrics were written
+    ledger_pause: float = 0.0  # likewise, after the ledger did not respond
 
     def run(self, reading: Ledger) -> None:
         """Until it is told to stop. Raises what no waiting mends."""
         while not self.stop:
             try:
                 worked = self._has_news(reading) and self._cycle()
-                self.pause = 0.0
+                self.pause = self.ledger_pause = 0.0
             except ServiceUnavailable as error:
                 worked = False
-                self._on_refusal(error)
+                self._on_failure(error)
             self.notify("WATCHDOG=1")
+            self._write_metrics(reading)
             if not worked:
-                self._wait(self.pause or POLL)
+                self._wait(self.ledger_pause or self.pause or POLL)
+
+    def _write_metrics(self, reading: Ledger) -> None:
+        from distributor.bootstrap import metrics
+
+        if self.settings.metrics.file is None or (self.measured and monotonic() - self.measured < METRICS_EVERY):
+            return
+        self.measured = monotonic()
+        try:
+            metrics.write(self.settings, reading)
+        except Error as error:
+            self.log("metrics", error.message, where=error.where, hint=error.hint)
 
     def _wait(self, seconds: float) -> None:
         """Wait, with signs of life."""
@@ -144,7 +161,7 @@ class Follower:
         from distributor.workflows.sending.run import recover
 
         report: SendReport | None = None
-        with bootstrap.open_for_writing(self.settings, sends=True) as ledger:
+        with self.notify.meanwhile(), bootstrap.open_for_writing(self.settings, sends=True) as ledger:
             self._plan_requests(ledger)
             _, unclear = recover(ledger, process.is_alive)
             for each in unclear:
@@ -155,6 +172,7 @@ class Follower:
             self.seen, self.looked, self.due = ledger.position(), monotonic(), ledger.next_due(self.scope)
         publish_in_child(lambda line: self.log("checkpoint", line))
         if report is not None and report.error is not None:
+            self.refusal = report.error
             raise report.error
         return report is not None and report.accepted > 0
 
@@ -203,6 +221,7 @@ class Follower:
                 line=lambda text: self.log("note", text),
                 stopped=lambda: bool(self.stop),
                 on_signal=self.stop.request,
+                notify=self.notify,
             )
         self.stuck, self.stuck_since = self._planned(ledger), monotonic()
         return report
@@ -230,12 +249,15 @@ class Follower:
             if diagnostic.level != "ok":
                 self.log(diagnostic.level, diagnostic.message, hint=diagnostic.hint)
         if found.error is not None:
+            self.refusal = found.error
             raise found.error
         self.unmailed, self.unmailed_since = frozenset(unmailed), monotonic()
 
-    def _on_refusal(self, error: Error) -> None:
-        self.pause = min(self.pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
-        self.log("refused", error.message, where=error.where, hint=error.hint, again_in=round(self.pause))
+    def _on_failure(self, error: Error) -> None:
+        if error is self.refusal:
+            self.pause = min(self.pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
+        self.ledger_pause = 0.0 if error is self.refusal else LEDGER_PAUSE
+        self.log("refused", error.message, where=error.where, hint=error.hint, again_in=round(self.ledger_pause or self.pause))
 
 
 def follow(settings: Settings, scope: DeliveryFilter, log: Log) -> int:

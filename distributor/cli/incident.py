@@ -91,6 +91,7 @@ def _print_json(address: str, deliveries: Sequence[ExposedDelivery], found: Sequ
             "certificate": each.sha256,
             "withdrawn": each.withdrawn,
             "password_destroyed": each.password_destroyed,
+            "intune_record": each.record,
         }
         for each in deliveries
     ]
@@ -109,6 +110,12 @@ def _summarise(address: str, deliveries: Sequence[ExposedDelivery], found: Seque
         stderr_line(
             f"warning: the key of {counted(left, 'certificate')} {'is' if sure else 'may be'} with a recipient: {_have(left)} revoked"
         )
+    if records := sorted({each.record for each in deliveries if each.record is not None}):
+        from distributor.microsoft.powershell import WINDOW, delete_imported
+
+        those, given = "its record" if len(records) == 1 else "their records", counted(len(records), "certificate")
+        stderr_line(f"warning: Intune still gives {given} of this person to devices; delete {those} {WINDOW}:")
+        stderr_line(f"  {delete_imported(records)}")
     if output is not None:
         stderr_line(f"texts for the CA and the person: {output}")
     stderr_line("next: have a new certificate with a new key issued, then distributor plan")

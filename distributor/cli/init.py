@@ -154,6 +154,10 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # timestamp = "https://timestamp.example.org"                   # a time-stamping authority (RFC 3161)
 # key = "file:checkpoint.key"
 
+# [metrics]                        # for Prometheus (see docs/deploy.md#metrics)
+# file = "/var/lib/prometheus/node-exporter/distributor.prom"   # written by `send --follow` every minute
+# token = "file:metrics.token"     # the portal answers /metrics to who has it
+
 # [requests]                       # by mail, read by a tracker (see docs/requests-by-mail.md#before-you-switch-it-on)
 # by_mail = true
 # authserv_id = "mx.example.org"

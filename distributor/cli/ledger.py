@@ -1,26 +1,30 @@
-"""`distributor ledger adopt`, and what several commands print about the ledger: its clock, whether it was restored, who sends from it."""
+"""`distributor ledger adopt` and `copy`; and what commands print about the ledger: its clock, whether it was restored, who sends."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distributor.cli.options import Config, Json, Reason
 from distributor.cli.render import YELLOW, coloured, counted, escape, print_json, stderr_line, stdout_line, time
-from distributor.errors import RequestDenied
+from distributor.errors import InvalidInput, RequestDenied
 from distributor.model.states import RECEIVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
+    from distributor.cli.progress import Bar
+    from distributor.config import Settings
     from distributor.model.delivery import UnderWay
-    from distributor.model.high_water_mark import AdoptionResult
+    from distributor.model.high_water_mark import AdoptionResult, LedgerCopy
     from distributor.model.ports import Ledger
 
 
 EXAMPLE = '\b\nexample:\n  distributor ledger adopt --reason "restored the backup of Monday after the disk failed"'
+COPY_EXAMPLE = "\b\nexample:\n  distributor ledger copy --to postgresql+psycopg://distributor@db.example.org/distributor"
 app = typer.Typer(help="Manage the ledger.", no_args_is_help=True, epilog=EXAMPLE)
 
 
@@ -49,7 +53,7 @@ def adopt(
     from distributor import bootstrap
 
     why = bootstrap.reason(reason)
-    with bootstrap.open_for_writing(bootstrap.settings(chosen)) as ledger:
+    with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
         seen = ledger.restored()
         if seen is None and not anyway:
             message = "this ledger was not restored: it is the one last used on this machine"
@@ -57,6 +61,7 @@ def adopt(
         if seen is not None:
             stderr_line(f"adopted; it was refused because {escape(seen.message)}")
         found = ledger.adopt(why, nothing_sent=nothing_sent)
+        ledger.expire()  # a ledger that was copied takes no writes before
         if as_json:
             unclear = {str(state): number for state, number in found.unclear.items()}
             print_json("ledger-adopt", {"ambiguous": sum(found.unclear.values()), "were": unclear, "kind": seen and seen.kind})
@@ -77,6 +82,90 @@ def _show_adoption(ledger: Ledger, found: AdoptionResult) -> None:
         stderr_line("people who were sent a newer package have one that this ledger does not know, and its password may not open it")
         stderr_line("hint: `distributor resend ADDRESS --reason TEXT` sends a new one; tell the person to delete the older messages")
     stderr_line("next: distributor resolve" if number else "next: distributor status")
+
+
+# --- copies --------------------------------------------------------------------------------------------------------
+
+
+class _Progress:
+    """A bar on a terminal, from when the number of rows is known."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._bar: Bar | None = None
+
+    def begin(self, rows: int) -> None:
+        """Show it."""
+        from distributor.cli.progress import Bar
+
+        self._bar = self._stack.enter_context(Bar("rows written and compared", rows))
+
+    def step(self, rows: int) -> None:
+        """So many more."""
+        if self._bar is not None:
+            self._bar.step(rows)
+
+
+@app.command(epilog=COPY_EXAMPLE)
+def copy(
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="An empty PostgreSQL database, or a new SQLite file.")],
+    analysis: Annotated[
+        bool, typer.Option("--analysis", help="This ledger stays in use, and nothing can be sent from the copy until it is adopted.")
+    ] = False,
+    chosen: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Copy the whole ledger from SQLite to PostgreSQL, or back, and use the copy from then on.
+
+    Messages would be sent twice if both were used: this ledger takes no more changes, on any machine. Every row is read back and compared,
+    and the audit chain is verified on both sides. Stop `distributor send`, `serve` and `track` first.
+    """
+    from distributor import bootstrap
+    from distributor.workers import process
+
+    settings = bootstrap.settings(chosen)
+    url = bootstrap.ledger_url(settings, to)
+    with bootstrap.open_for_copying(settings) as ledger:
+        ledger.check_copy(url)
+        _refuse_findings(settings, ledger)
+        with ExitStack() as stack:
+            found = ledger.copy_to(url, process.is_alive, _Progress(stack), analysis=analysis)
+    if as_json:
+        last = {"seq": found.end.seq, "at": found.end.at, "hash": found.end.hash}
+        places = {"from": found.source, "to": found.target, "in_use": found.source if analysis else found.target}
+        print_json("ledger-copy", {**places, "rows": found.rows, "last": last})
+    else:
+        _show_copy(found, to, analysis=analysis)
+    return 0
+
+
+def _refuse_findings(settings: Settings, ledger: Ledger) -> None:
+    """Raise InvalidInput for a ledger that verification does not find intact: a copy would look as good as it."""
+    from distributor.cli import checkpoints
+
+    found = ledger.prove((), checkpoints.keys_of(settings, ledger) or ()).findings
+    if found:
+        hint = "run `distributor audit verify`; repair the ledger or restore a backup (see docs/restore.md#restore-step-by-step)"
+        raise InvalidInput(f"nothing was copied: the audit of this ledger has {counted(len(found), 'finding')}", hint=hint)
+
+
+def _show_copy(found: LedgerCopy, to: str, *, analysis: bool) -> None:
+    from distributor.model.redaction import HIDDEN, without_password
+
+    shown = without_password(to)
+    stdout_line(escape(f"{counted(sum(found.rows.values()), 'row')} in {len(found.rows)} tables copied to {found.target} and compared"))
+    stdout_line(f"audit chain intact on both sides: {counted(found.end.seq, 'event')}, hash {found.end.hash}")
+    if analysis:
+        stdout_line(escape(f"{found.source} stays in use; nothing can be sent from the copy"))
+        stderr_line("next: to read the copy, use a configuration with:")
+    else:
+        stdout_line(escape(f"{found.source} takes no more changes: use the copy"))
+        stderr_line("next: set this in distributor.toml on every machine that uses this ledger, then run `distributor audit verify`:")
+    stdout_line("")
+    stdout_line("[ledger]")
+    stdout_line(escape(f'url = "{shown}"'))
+    if HIDDEN in shown:
+        stderr_line(f"{HIDDEN} stands for the secrets of the URL after --to")
 
 
 def warn_clock_ahead(ledger: Ledger) -> None:

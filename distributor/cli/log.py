@@ -6,12 +6,16 @@ A line never has a secret, and of a person only the address.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from distributor.cli.render import STDERR, escape, stop_writing
+
+SIGN_OF_LIFE = 15.0  # seconds between two signs of life to systemd, at most
+LONGEST_WORK = 1800.0  # seconds
 
 
 class LogFormat(StrEnum):
@@ -56,11 +60,14 @@ class Notifier:
     """Tells systemd about the service (sd_notify(3)); does nothing where NOTIFY_SOCKET is not set."""
 
     address: str = ""
+    every: float = SIGN_OF_LIFE  # seconds between two signs of life, a third of what systemd waits for one
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Notifier:
-        """The notifier of this process. The variable is removed, so that no child speaks for it."""
-        return cls(environment.get("NOTIFY_SOCKET", ""))
+        """The notifier of this process."""
+        patience = environment.get("WATCHDOG_USEC", "")  # microseconds
+        every = int(patience) / 3_000_000 if patience.isascii() and patience.isdigit() else SIGN_OF_LIFE
+        return cls(environment.get("NOTIFY_SOCKET", ""), min(every, SIGN_OF_LIFE))
 
     def __call__(self, state: str) -> None:
         """Send lines such as `READY=1`. A service manager that is gone is no reason to stop."""
@@ -75,3 +82,26 @@ class Notifier:
                 channel.sendall(state.encode())
         except OSError:
             return
+
+    @contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """Give signs of life during work that gives none itself, for half an hour: what takes longer hangs."""
+        import threading
+
+        ended = threading.Event()
+
+        def work() -> None:
+            for _ in range(int(LONGEST_WORK / self.every)):
+                self("WATCHDOG=1")
+                if ended.wait(self.every):
+                    return
+
+        thread = threading.Thread(target=work, daemon=True)
+        if self.address:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if thread.is_alive():
+                thread.join()

@@ -1,4 +1,4 @@
-"""Writes the man page distributor(1) from the commands and their help; the wheel's build puts it into share/man/man1."""
+"""Writes the man page distributor(1) from the commands and their help, and completion for shells; a wheel has them in share/."""
 
 from __future__ import annotations
 
@@ -53,6 +53,15 @@ def page() -> str:
         *_listed(FILES),
     ]
     return "\n".join(lines) + "\n"
+
+
+def completion(shell: str) -> str:
+    """The script that completes the command in bash, fish or zsh: what --show-completion prints in that shell."""
+    from typer._completion_shared import get_completion_script
+
+    script = str(get_completion_script(prog_name="distributor", complete_var="_DISTRIBUTOR_COMPLETE", shell=shell)) + "\n"
+    first_use = '[ "$funcstack[1]" = _distributor ] && _distributor_completion\n'  # zsh loads the file when it is needed first
+    return script + (first_use if shell == "zsh" else "")
 
 
 def _commands(group: Any, above: typer.Context) -> Iterator[str]:  # noqa: ANN401  likewise

@@ -53,6 +53,32 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded in the ledger.")]
 
 
+# --- what is planned -------------------------------------------------------------------------------
+
+
+Sources = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="SOURCE", readable=False, help="A .pfx/.p12, a folder, a flat .zip, PEM pairs; default: [[sources]]."),
+]
+Roster = Annotated[
+    Path | None,
+    typer.Option("--roster", metavar="FILE", readable=False, help="People as CSV; else [[rosters]], else each certificate's own address."),
+]
+Passwords = Annotated[
+    Path | None,
+    typer.Option(
+        "--passwords",
+        metavar="PATH",
+        readable=False,
+        callback=listable,
+        help="Passwords of the files: a CSV, or a folder with NAME.txt for each.",
+    ),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Download no CRLs and no issuer certificates: revocation is not checked.")]
+History = Annotated[bool, typer.Option("--history", help="Also expired certificates, whose keys are needed to read old mail.")]
+Both = Annotated[bool, typer.Option("--both", help="Also people who are served by the other way: by mail, or by Intune.")]
+
+
 # --- names of deliveries -------------------------------------------------------------------------
 #
 # A delivery is named by its address, its id or its certificate; the shell completes addresses and ids.

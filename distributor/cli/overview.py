@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from distributor.cli.render import columns, escape, stdout_line, time, wrapped
 from distributor.model.attention import Attention, Need
-from distributor.model.states import State
+from distributor.model.states import RECEIVED, State
 
 if TYPE_CHECKING:
     from distributor.model.delivery import DeliveryFilter
@@ -80,11 +80,22 @@ def count_lines(counts: Mapping[str, int]) -> list[str]:
     return [f"{state:<{name}}  {number:>{digits}}  {block * max(1, round(room * number / largest))}" for state, number in counts.items()]
 
 
-def show(counts: Mapping[str, int], found: Sequence[Attention]) -> None:
-    """Print what needs a person, then the counts, and an empty line."""
-    for line in _lines(counts, found):
+def show(counts: Mapping[str, int], found: Sequence[Attention], renewed: Mapping[str, int]) -> None:
+    """Print what needs a person, then the counts, also of renewed certificates, and an empty line."""
+    for line in [*_lines(counts, found), *([renewal_line(renewed)] if renewed else [])]:
         stdout_line(wrapped(line, 2) if sys.stdout.isatty() else line)
     stdout_line()
+
+
+def renewal_line(renewed: Mapping[str, int]) -> str:
+    """How many renewed certificates have reached their people; the others still use the old one."""
+    received = sum(renewed.get(state, 0) for state in RECEIVED)
+    gone = renewed.get(State.WITHDRAWN, 0)
+    total = sum(renewed.values()) - gone
+    parts = [f"{received} received", *([f"{installed} confirmed as installed"] if (installed := renewed.get(State.INSTALLED)) else [])]
+    left = total - received
+    old = f"; {left} still on the old certificate: `distributor status --renewals`" if left else ""
+    return f"renewed certificates: {total} ({', '.join(parts)}{old})"
 
 
 def _lines(counts: Mapping[str, int], found: Sequence[Attention]) -> list[str]:

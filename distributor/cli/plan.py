@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json, listable
+from distributor.cli.options import Both, Config, History, Json, Offline, Passwords, Roster, Sources
 from distributor.cli.progress import Bar
 from distributor.cli.render import (
     Written,
@@ -26,14 +26,14 @@ from distributor.cli.render import (
     table,
     time,
 )
-from distributor.model.states import REMAINING, State
+from distributor.model.states import REMAINING, State, Way
 
 if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.model.certificates import CertificateInfo
     from distributor.model.delivery import Delivery, DeliveryRequest
     from distributor.model.issues import Issue
-    from distributor.model.ports import Checker, Spool
+    from distributor.model.ports import Checker, Ledger, Spool
     from distributor.workflows.plan import PlanResult
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
@@ -43,30 +43,13 @@ MOST_ROWS = 20  # ready deliveries that are listed; `--verbose` and `status --pl
 
 
 def plan(
-    sources: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="SOURCE", readable=False, help="A .pfx/.p12, a folder, a flat .zip, PEM pairs; default: [[sources]]."),
-    ] = None,
-    roster: Annotated[
-        Path | None,
-        typer.Option(
-            "--roster", metavar="FILE", readable=False, help="People as CSV; else [[rosters]], else each certificate's own address."
-        ),
-    ] = None,
-    passwords: Annotated[
-        Path | None,
-        typer.Option(
-            "--passwords",
-            metavar="PATH",
-            readable=False,
-            callback=listable,
-            help="Passwords of the files: a CSV, or a folder with NAME.txt for each.",
-        ),
-    ] = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Download no CRLs and no issuer certificates: revocation is not checked.")
-    ] = False,
+    sources: Sources = None,
+    roster: Roster = None,
+    passwords: Passwords = None,
+    offline: Offline = False,
     lint: Annotated[bool, typer.Option("--lint", help="Also check against the S/MIME Baseline Requirements (extra `lint`).")] = False,
+    history: History = False,
+    both: Both = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every finding, file and delivery.")] = False,
     chosen: Config = None,
     as_json: Json = False,
@@ -78,41 +61,59 @@ def plan(
     from distributor import bootstrap
 
     settings = bootstrap.settings(chosen)
-    if offline:
-        _say_offline(settings)
-    planned = _made(settings, sources or (), roster, passwords, show=_row if as_json else _cells, offline=offline, lint=lint)
+    planned = make(settings, sources or (), roster, passwords, as_json=as_json, offline=offline, lint=lint, both=both, history=history)
     if as_json:
-        rows = map(Written, planned.deliveries)
-        issues = map(issue_row, planned.issues)
-        left = ({"source": one.source, "message": one.message, "hint": one.hint} for one in planned.left)
-        counts = {"ready": len(planned.deliveries), "known": {str(state): number for state, number in planned.known.items()}}
-        print_json("plan", {"plan": planned.plan, **counts, "deliveries": rows, "issues": issues, "left_alone": left})
+        print_json("plan", result(planned))
     else:
-        _show(planned, verbose=verbose, passwords=passwords is not None)
-    errors = any(issue.severity == "error" for issue in planned.issues)
-    return 1 if errors or not planned.recorded else 0
+        show(planned, verbose=verbose, passwords=passwords is not None)
+        _say_next(planned)
+    return 1 if has_errors(planned) or planned.fruitless else 0
 
 
-def _made(
+def result(planned: PlanResult) -> dict[str, object]:
+    """What `--json` prints of a plan."""
+    rows = map(Written, planned.deliveries)
+    issues = map(issue_row, planned.issues)
+    left = ({"source": one.source, "message": one.message, "hint": one.hint} for one in planned.left)
+    counts = {
+        "ready": len(planned.deliveries),
+        "renewals": planned.renewals,
+        "old": planned.old[0],
+        "known": {str(state): number for state, number in planned.known.items()},
+    }
+    return {"plan": planned.plan, **counts, "deliveries": rows, "issues": issues, "left_alone": left}
+
+
+def has_errors(planned: PlanResult) -> bool:
+    """Whether something was found that keeps deliveries from being planned."""
+    return any(issue.severity == "error" for issue in planned.issues)
+
+
+def make(
     settings: Settings,
     sources: Sequence[Path],
     roster: Path | None,
     passwords: Path | None,
     *,
-    show: Callable[[Delivery, DeliveryRequest], object],
+    as_json: bool,
     offline: bool,
-    lint: bool,
+    lint: bool = False,
+    way: Way = Way.MAIL,
+    both: bool = False,
+    history: bool = False,
 ) -> PlanResult:
+    """Check and record; an import is also compared with the tenant's users. Its rows are JSON or cells of a table."""
     import secrets
     from functools import cache
 
     from distributor import bootstrap
-    from distributor.bootstrap import delivery, inputs, trust
-    from distributor.cli.ledger import warn_gap, warn_restored
+    from distributor.bootstrap import delivery, inputs, intune, trust
     from distributor.files.spool import FileSpool
     from distributor.model.channels import PasswordTo
     from distributor.workflows.plan import plan as make_plan
 
+    if offline:
+        _say_offline(settings)
     found = inputs.source_sets(settings, sources, roster, passwords)
     renderer = delivery.template_renderer(settings)
     used = cache(lambda: {*renderer.columns(), *(("oid",) if settings.portal else ())})  # an account of Entra is known by its oid
@@ -123,11 +124,7 @@ def _made(
         bootstrap.open_for_writing(settings) as ledger,
         Bar("reading", None) as bar,
     ):
-        warn_restored(ledger)
-        warn_gap(ledger)
-        if (outdated := delivery.outdated_templates(settings)) is not None:
-            stderr_line(f"warning: {outdated}; nothing is sent until it is moved")
-            stderr_line(f"hint: {outdated.hint}")
+        _warn(settings, ledger)
         ledger.keep_columns(used)
         return make_plan(
             ledger,
@@ -138,14 +135,29 @@ def _made(
             inputs=inputs.inputs(found, settings),
             languages=settings.organisation.languages,
             written_in=renderer.nearest,
-            password_to=PasswordTo(settings.password.to) if settings.password.channel == "mail" else None,
+            password_to=PasswordTo(settings.password.to) if settings.password.channel == "mail" and way is Way.MAIL else None,
+            way=way,
+            both=both,
+            history=history,
             now=now,
-            directory=inputs.directory(settings),
+            directory=inputs.directory(settings) or (intune.users(settings) if way is Way.INTUNE else None),
             checker=_linted(checker) if lint else checker,
             tell=lambda _: bar.step(),
-            show=show,
+            show=_row if as_json else _cells,
             spool=FileSpool,
         )
+
+
+def _warn(settings: Settings, ledger: Ledger) -> None:
+    """What keeps `send` from sending what is planned now."""
+    from distributor.bootstrap import delivery
+    from distributor.cli.ledger import warn_gap, warn_restored
+
+    warn_restored(ledger)
+    warn_gap(ledger)
+    if (outdated := delivery.outdated_templates(settings)) is not None:
+        stderr_line(f"warning: {outdated}; nothing is sent until it is moved")
+        stderr_line(f"hint: {outdated.hint}")
 
 
 def _linted(checker: Checker | None) -> Checker:
@@ -172,13 +184,17 @@ def _row(delivery: Delivery, request: DeliveryRequest) -> str:
         "state": delivery.state,
         "certificate": _certificate(request.facts),
         "chain": len(request.chain),
+        "way": delivery.way,
+        "series": delivery.series or None,
+        "predecessor": delivery.predecessor,
     }
     return encoded(row)
 
 
 def _cells(delivery: Delivery, _: DeliveryRequest) -> tuple[str, ...]:
     """A delivery as a row of the table."""
-    return delivery.address, delivery.name, delivery.language, day(delivery.certificate_not_after), delivery.certificate_subject
+    subject = f"{delivery.certificate_subject} (old {delivery.series})" if delivery.series else delivery.certificate_subject
+    return delivery.address, delivery.name, delivery.language, day(delivery.certificate_not_after), subject
 
 
 def _certificate(info: CertificateInfo) -> dict[str, object]:
@@ -195,7 +211,7 @@ def _certificate(info: CertificateInfo) -> dict[str, object]:
     }
 
 
-def _show(planned: PlanResult, *, verbose: bool, passwords: bool) -> None:
+def show(planned: PlanResult, *, verbose: bool, passwords: bool) -> None:
     """Print the result for people; `passwords`: --passwords was given."""
     from distributor.cli.findings import grouped, print_groups, summary
 
@@ -209,6 +225,8 @@ def _show(planned: PlanResult, *, verbose: bool, passwords: bool) -> None:
         table(("address", "name", "language", "valid until", "certificate"), islice(planned.deliveries, most))
     if ready > most:
         stdout_line(f"... and {ready - most} more: distributor status --plan {planned.plan}")
+    for line in _of_age(planned):
+        stdout_line(line)
     if ready:
         stdout_line(_chains([length for length, number in planned.chains.items() if number]))
     groups = grouped(issue for issue in planned.issues if issue.check != ALREADY_SENT)
@@ -222,10 +240,17 @@ def _show(planned: PlanResult, *, verbose: bool, passwords: bool) -> None:
     _say_left(planned.left, len(planned.left) if verbose else MOST_LEFT)
     if groups:
         stderr_line(summary(groups))
-    wrong = any(group.examples[0].severity == "error" for group in groups)
-    if wrong:
+    if has_errors(planned):
         stderr_line("correct the errors and plan again; what is ready is not planned twice")
-    _say_next(planned, wrong=wrong)
+
+
+def _of_age(planned: PlanResult) -> Iterator[str]:
+    """What is planned for people who have a certificate already, or had one."""
+    if planned.renewals:
+        yield f"{counted(planned.renewals, 'renewal')}: the old certificates stay on the phones, to read older mail"
+    if planned.old[0]:
+        people = counted(planned.old[1], "person", "people")
+        yield f"{counted(planned.old[0], 'old certificate')} of {people}, to read older mail; numbered, oldest first"
 
 
 def _likely(issue: Issue, *, passwords: bool) -> str | None:
@@ -258,7 +283,7 @@ def _say_left(left: Spool[Issue], most: int) -> None:
         stderr_line(f"skipped: {len(left) - most} more; --verbose lists them")
 
 
-def _say_next(planned: PlanResult, *, wrong: bool) -> None:
+def _say_next(planned: PlanResult) -> None:
     if len(planned.deliveries) or not REMAINING.isdisjoint(planned.known):
         stderr_line("next: distributor send")
     elif State.AMBIGUOUS in planned.known:
@@ -269,5 +294,7 @@ def _say_next(planned: PlanResult, *, wrong: bool) -> None:
         stderr_line("the roster is empty: there is no row below its header")
     elif planned.nobody:
         stderr_line("the directory has no users")
-    elif not wrong:
+    elif planned.elsewhere:
+        stderr_line("everybody is served by another way already; --both delivers both ways")
+    elif not has_errors(planned):
         stderr_line("nothing was found to plan")

@@ -289,6 +289,9 @@ def delivery_json(row: tuple[Any, ...]) -> Written:
         not_after,
         channel,
         password,
+        way,
+        series,
+        predecessor,
     ) = row
     waits = f'"{not_before[:19]}Z"' if not_before else "null"
     return Written(
@@ -297,7 +300,8 @@ def delivery_json(row: tuple[Any, ...]) -> Written:
         f'"package_sha256": {_text(package)}, "profile": {_text(profile)}, '
         f'"said": {_text(said)}, "not_before": {waits}, "updated_at": "{updated[:19]}Z", '
         f'"plan": {quoted(plan)}, "certificate": {{"sha256": "{sha256}", "serial": "{serial}", "subject": {quoted(subject)}, '
-        f'"not_after": "{not_after[:19]}Z"}}, "password": {_password(channel, password)}}}'
+        f'"not_after": "{not_after[:19]}Z"}}, "password": {_password(channel, password)}, '
+        f'"way": "{way}", "series": {_text(series or None)}, "predecessor": {_text(predecessor)}}}'
     )
 
 

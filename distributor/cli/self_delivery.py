@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from distributor.bootstrap.self_delivery import SelfMessage
     from distributor.config import Settings
+    from distributor.model.attempts import Outcome
     from distributor.model.certificates import SourceMaterial
-    from distributor.model.delivery import Outcome
     from distributor.model.people import Address
     from distributor.workflows.self_delivery import CheckedFile, SelfSender
 
@@ -145,7 +145,7 @@ def _mail(
 
     from distributor import bootstrap
     from distributor.bootstrap import delivery, self_delivery
-    from distributor.model.delivery import OutboundMessage
+    from distributor.model.attempts import OutboundMessage
     from distributor.workflows.self_delivery import SelfSender, may_have_arrived
 
     address = checked.requests[0].person.address
@@ -185,7 +185,7 @@ def _server(settings: Settings) -> str:
 
 def _report(sender: SelfSender, messages: Sequence[SelfMessage], checked: CheckedFile, *, stdout: bool, as_json: bool) -> int:
     """Show the passwords of messages that may have arrived, and report the outcome of each."""
-    from distributor.model.delivery import Accepted
+    from distributor.model.attempts import Accepted
     from distributor.workflows.self_delivery import may_have_arrived
 
     done = list(zip(messages, sender.outcomes, strict=False))  # fewer outcomes where the server could not be used
@@ -224,7 +224,7 @@ def _state(outcome: Outcome) -> str:
 
 def _refused(outcome: Outcome) -> Error | None:
     """Why the message was not sent; None where it was, or may have been."""
-    from distributor.model.delivery import Deferred, NotSent, Rejected
+    from distributor.model.attempts import Deferred, NotSent, Rejected
 
     match outcome:
         case NotSent(response, fatal=fatal):

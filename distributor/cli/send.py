@@ -17,13 +17,14 @@ from distributor.cli.progress import Bar
 from distributor.cli.render import Written, counted, encoded, escape, print_json, stderr_line, stdout_line, time
 from distributor.errors import InvalidInput, RequestDenied, UsageError
 from distributor.files import atomic
-from distributor.model.states import REMAINING, State
+from distributor.model.states import REMAINING, State, Way
 
 if TYPE_CHECKING:
     from distributor.cli.send_run import ProgressReporter
     from distributor.config import Settings
+    from distributor.model.attempts import OutboundMessage, PackedMessage, PackingJob
     from distributor.model.certificates import ParseProblem
-    from distributor.model.delivery import DeliveryFilter, OutboundMessage, PackedMessage, PackingJob
+    from distributor.model.delivery import DeliveryFilter
     from distributor.model.ports import Ledger, WorkerPool
     from distributor.workflows.sending.limits import Forecast
     from distributor.workflows.sending.report import DeliveryResult, SendReport
@@ -64,14 +65,15 @@ def send(
 
     if wait and dry_run is not None:
         raise UsageError("--wait and --dry-run exclude each other", hint="use one of them")
-    settings, scope = bootstrap.settings(chosen), DeliveryFilter(plan=plan, addresses=frozenset(map(bootstrap.address_key, to or ())))
+    settings = bootstrap.settings(chosen)
+    scope = DeliveryFilter(plan=plan, addresses=frozenset(map(bootstrap.address_key, to or ())), way=Way.MAIL)
     delivery.refuse_outdated_templates(settings)
     if follow:
         return _follow(settings, scope, Log(log, bootstrap.now), yes=yes, others=(plan, limit, dry_run, now, wait, as_json))
     with bootstrap.open_for_writing(settings, sends=True) as ledger:
         _refuse_unknown(ledger, plan)
         warn_clock_ahead(ledger)
-        unclear = _recovered(ledger)
+        unclear = recovered(ledger, Way.MAIL)
         unplanned = plan_approved(settings, ledger, scope.addresses) if plan is None and dry_run is None else 0
         _tell_not_due(ledger, to or (), early=now)
         if dry_run is not None:
@@ -105,7 +107,7 @@ def _run(
     if not unclear and not _has_work(settings, ledger, counts):
         return send_run.idle(keep=as_json)
     with delivery.packing_pool(settings, early=State.PLANNED in counts) as pool:
-        due = _expected(counts, early=early) if yes else _due(ledger, scope, early=early)
+        due = expected(counts, early=early) if yes else _due(ledger, scope, early=early)
         total = min(due.total(), limit or due.total())
         if total and not yes:
             _ask(settings, due, total, duration(settings, ledger, scope, early=early, limit=limit))
@@ -117,12 +119,12 @@ def _refuse_unknown(ledger: Ledger, plan: str | None) -> None:
         raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
 
 
-def _recovered(ledger: Ledger) -> Sequence[DeliveryResult]:
+def recovered(ledger: Ledger, way: Way) -> Sequence[DeliveryResult]:
     """The ambiguous messages of a run that ended early; its other claims are queued again."""
     from distributor.workers import process
     from distributor.workflows.sending.run import recover
 
-    return recover(ledger, process.is_alive)[1]
+    return recover(ledger, process.is_alive, way)[1]
 
 
 def _follow(settings: Settings, scope: DeliveryFilter, log: Log, *, yes: bool, others: Sequence[object]) -> int:
@@ -162,9 +164,12 @@ def _remind(ledger: Ledger, reported: int) -> None:
     """Mention ambiguous messages of earlier runs."""
     from distributor.model.delivery import DeliveryFilter
 
-    older = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0) - reported
+    older = ledger.counts(DeliveryFilter(way=Way.MAIL)).get(State.AMBIGUOUS, 0) - reported
     if older > 0:
         stderr_line(f"{counted(older, 'message')} from earlier runs still ambiguous; next: distributor resolve")
+    imports = sum(number for state, number in ledger.counts(DeliveryFilter(way=Way.INTUNE)).items() if state in REMAINING)
+    if imports:
+        stderr_line(f"{counted(imports, 'certificate')} for Intune: next: distributor intune import")
 
 
 UNFINISHED = frozenset({*REMAINING, State.CLAIMED, State.TRANSMITTING, State.AMBIGUOUS})  # a run packs, sends, waits for or looks up
@@ -177,7 +182,7 @@ def _has_work(settings: Settings, ledger: Ledger, counts: Mapping[State, int]) -
     return bool(UNFINISHED & counts.keys()) or delivery.mailbox_needs_cleaning(settings, ledger)
 
 
-def _expected(counts: Mapping[State, int], *, early: bool) -> Counter[str]:
+def expected(counts: Mapping[State, int], *, early: bool) -> Counter[str]:
     """About how many messages are due, for the progress bar, without reading each row."""
     return Counter({str(state): number for state, number in counts.items() if state in REMAINING and (early or state != State.DEFERRED)})
 

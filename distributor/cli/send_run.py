@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from time import sleep
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from distributor.cli.ledger import print_under_way
+from distributor.cli.log import Notifier
 from distributor.cli.progress import Bar
 from distributor.cli.render import YELLOW, Written, coloured, counted, encoded, escape, print_json, stderr_line, stdout_line, time
 from distributor.errors import Interrupted
@@ -25,11 +27,45 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from distributor.config import Settings
+    from distributor.model.attempts import PackedMessage, PackingJob
     from distributor.model.certificates import ParseProblem
-    from distributor.model.delivery import DeliveryFilter, PackedMessage, PackingJob, UnderWay
+    from distributor.model.delivery import DeliveryFilter, UnderWay
     from distributor.model.ports import Ledger, WorkerPool
     from distributor.workflows.sending.report import DeliveryResult, SendReport
     from distributor.workflows.sending.shutdown import ShutdownRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RunWords:
+    """The words for a run: what it does, what is accepted, and the commands that come before, again and afterwards."""
+
+    doing: str
+    thing: str  # in the singular
+    accepted: str
+    command: str
+    before: str
+    after: str
+    schema: str
+
+
+SENDING = RunWords(
+    doing="sending",
+    thing="message",
+    accepted="accepted",
+    command="distributor send",
+    before="distributor plan",
+    after="distributor status, then distributor password reveal ADDRESS --reason TEXT",
+    schema="send",
+)
+IMPORTING = RunWords(
+    doing="importing",
+    thing="certificate",
+    accepted="imported",
+    command="distributor intune import",
+    before="distributor intune import SOURCE",
+    after="distributor status",
+    schema="intune-import",
+)
 
 
 @dataclass(slots=True)
@@ -45,7 +81,7 @@ class ProgressReporter:
 
     def __call__(self, event: object) -> None:
         """Show one result, wait, batch or diagnostic."""
-        from distributor.model.certificates import HELD_BACK_PREFIX
+        from distributor.model.revocation import HELD_BACK_PREFIX
         from distributor.workflows.packing import Batch
         from distributor.workflows.sending.report import DeliveryResult, WaitNotice
 
@@ -87,9 +123,10 @@ def run(
     keep: bool = False,
     unclear: Sequence[DeliveryResult] = (),
     reporter: ProgressReporter | None = None,
+    words: RunWords | None = None,
 ) -> tuple[SendReport, ProgressReporter]:
     """Pack and send what is due; the first Ctrl-C lets messages in progress finish. `reporter`: of an earlier run, to go on with."""
-    with Bar("sending", total) as bar:
+    with Bar((words or SENDING).doing, total) as bar:
         reporter = reporter or ProgressReporter(bar, keep, channel=settings.password.channel)
         reporter.bar = bar
         found = send_due(settings, ledger, pool, scope, tell=reporter, line=bar.line, limit=limit, early=early, unclear=unclear)
@@ -109,18 +146,20 @@ def send_due(
     unclear: Sequence[DeliveryResult] = (),
     stopped: Callable[[], bool] = lambda: False,
     on_signal: Callable[[], None] = lambda: None,
+    notify: Notifier | None = None,
 ) -> SendReport:
-    """The run itself; `tell` gets its events, `line` what the transport and a signal have to say.
+    """The run itself; `tell` gets its events, `line` what the transport and a signal have to say; `notify` hears signs of life.
 
     `stopped`: asked once, at its start. `on_signal`: called for each Ctrl-C and SIGTERM, also for one that comes too late for the run.
     """
-    from distributor.bootstrap import delivery
+    from distributor.bootstrap import delivery, intune
+    from distributor.model.states import Way
     from distributor.workers import process
     from distributor.workflows.sending.report import SendContext, SendOptions
     from distributor.workflows.sending.run import send
 
-    owner = process.current_process()
-    transport = delivery.transport(settings, tell=line)
+    owner, imports = process.current_process(), scope.way is Way.INTUNE
+    transport = intune.transport(settings, tell=line) if imports else delivery.transport(settings, tell=line)
     options = SendOptions(
         scope=scope,
         limit=limit,
@@ -128,7 +167,7 @@ def send_due(
         lease=settings.ledger.lease,
         packing=delivery.packing_workflow(settings, ledger, pool, owner, scope, limit),
         unclear=unclear,
-        senders=delivery.senders(settings),
+        senders=() if imports else delivery.senders(settings),
     )
     context = SendContext(alive=process.is_alive, tell=tell)
 
@@ -136,10 +175,21 @@ def send_due(
         with _stopper(line, on_signal) as shutdown:
             if stopped():
                 shutdown.request()
-            return await send(ledger, transport, owner=owner, context=context, options=options, shutdown=shutdown)
+            beat = asyncio.ensure_future(_beat(notify or Notifier()))
+            try:
+                return await send(ledger, transport, owner=owner, context=context, options=options, shutdown=shutdown)
+            finally:
+                beat.cancel()
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work())
+
+
+async def _beat(notify: Notifier) -> None:
+    """Signs of life for as long as the event loop turns."""
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(notify.every)
 
 
 def idle(*, keep: bool) -> tuple[SendReport, ProgressReporter]:
@@ -237,25 +287,31 @@ def _sleep_until_due(settings: Settings, scope: DeliveryFilter) -> int:
 
 
 def report(
-    found: SendReport, reporter: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = (), until: datetime | None = None
+    found: SendReport,
+    reporter: ProgressReporter,
+    *,
+    as_json: bool,
+    held: Sequence[UnderWay] = (),
+    until: datetime | None = None,
+    words: RunWords = SENDING,
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> int:
     """Print a run's counts and what other senders have claimed; returns the exit code. Raises the error that ended the run.
 
-    `until`: when the first deferred message is due.
+    `until`: when the first deferred message is due; `more`: further keys of the JSON.
     """
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
         under_way = sum(each.number for each in held)
-        print_json(
-            "send", {**counts, "under_way": under_way, "deliveries": map(Written, chain(reporter.results, reporter.deferred.values()))}
-        )
+        rows = map(Written, chain(reporter.results, reporter.deferred.values()))
+        print_json(words.schema, {**more, **counts, "under_way": under_way, "deliveries": rows})
     else:
-        _words(found, reporter, under_way=bool(held), until=until)
+        _words(found, reporter, words, under_way=bool(held), until=until)
     print_under_way(held)
     if found.error is not None:
         raise found.error
     if found.interrupted:
-        raise Interrupted("interrupted; nothing is lost", hint="run `distributor send` again to continue")
+        raise Interrupted("interrupted; nothing is lost", hint=f"run `{words.command}` again to continue")
     return 1 if found.rejected or found.ambiguous or found.withdrawn or reporter.unpacked else 0
 
 
@@ -263,11 +319,11 @@ def _advice(hint: str | None) -> str:
     return f" ({escape(hint)})" if hint else ""
 
 
-def _words(found: SendReport, reporter: ProgressReporter, *, under_way: bool, until: datetime | None) -> None:
+def _words(found: SendReport, reporter: ProgressReporter, words: RunWords, *, under_way: bool, until: datetime | None) -> None:
     if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.withdrawn, found.remaining, found.error)):
-        stderr_line("nothing else is due now" if under_way else "nothing is due; next: distributor plan")
+        stderr_line("nothing else is due now" if under_way else f"nothing is due; next: {words.before}")
         return
-    parts = [counted(found.accepted, "message") + " accepted"]
+    parts = [f"{counted(found.accepted, words.thing)} {words.accepted}"]
     parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous", "withdrawn") if (number := getattr(found, name))]
     stdout_line(", ".join(parts) + (f"; {found.remaining} remaining" if found.remaining else ""))
     if found.ambiguous:
@@ -275,14 +331,15 @@ def _words(found: SendReport, reporter: ProgressReporter, *, under_way: bool, un
     elif found.rejected:
         stderr_line("next: distributor status --state rejected")
     elif found.withdrawn:
-        stderr_line("next: have new certificates issued, then distributor plan")
+        stderr_line(f"next: have new certificates issued, then {words.before}")
     elif found.deferred and not found.error:
-        when = f" after {time(until)}, or distributor send --wait now" if until else ""
-        stderr_line(f"next: distributor send{when}")
+        wait = ", or distributor send --wait now" if words is SENDING else ""
+        when = f" after {time(until)}{wait}" if until else ""
+        stderr_line(f"next: {words.command}{when}")
     elif reporter.unpacked:
-        stderr_line("next: fix the errors above, then distributor send")
+        stderr_line(f"next: fix the errors above, then {words.command}")
     elif found.remaining and not found.error and not found.interrupted:
         when = f" until {time(until)}" if until else ""
-        stderr_line("next: distributor send" if found.accepted else f"nothing is due{when}; `distributor status` shows what is waiting")
-    elif found.accepted and reporter.channel == "reveal":  # for the others, `password_mail.after_send` says it
-        stderr_line("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")
+        stderr_line(f"next: {words.command}" if found.accepted else f"nothing is due{when}; `distributor status` shows what is waiting")
+    elif found.accepted and (reporter.channel == "reveal" or words is not SENDING):  # for the others, `password_mail.after_send` says it
+        stderr_line(f"next: {words.after}")

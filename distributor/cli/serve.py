@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EXAMPLE = "\b\nexample:\n  distributor serve --host 127.0.0.1 --port 8000"
 KEEP_ALIVE = 15  # seconds that a connection is kept without a request
 GRACE = 10  # seconds that requests may take to finish after SIGTERM
-SIGN_OF_LIFE = 300  # ticks of uvicorn, a tenth of a second each, between two signs of life to systemd
+TICKS = 10  # of uvicorn in a second
 CHECKPOINT_EVERY = 600.0  # seconds between two looks for events that no checkpoint has yet
 WAITING = 512  # connections that the kernel keeps while they wait
 
@@ -75,12 +75,14 @@ def _run(settings: Settings, listener: socket.socket, log: Log) -> None:
     with bootstrap.open_for_writing(settings, sends=True) as ledger:
         portal = compose(settings, ledger)
         host, port = listener.getsockname()[:2]
+        server = _server(create_app(portal), notify)
+        # before uvicorn takes it over, and once more when uvicorn has stopped: the ledger is still open then
+        signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
         stderr_line(f"listening on http://{f'[{host}]' if ':' in host else host}:{port} for {portal.settings.url}")
         if portal.actions.vault is None:
             stderr_line("no `vault.identity` on this host: the portal shows no passwords, the helpdesk does")
-        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has stopped; the ledger is still open then
         with _checkpoints(settings, ledger, log):
-            _server(create_app(portal), notify).run(sockets=[listener])
+            server.run(sockets=[listener])
         notify("STOPPING=1")
         stderr_line("stopped")
 
@@ -134,7 +136,7 @@ def _server(app: ASGIApp, notify: Notifier) -> Server:
             notify("READY=1\nSTATUS=serves the portal")
 
         async def on_tick(self, counter: int) -> bool:
-            if counter % SIGN_OF_LIFE == 0:
+            if counter % max(int(notify.every * TICKS), 1) == 0:
                 notify("WATCHDOG=1")
             return await super().on_tick(counter)
 

@@ -1,10 +1,11 @@
-"""`distributor status` and `history`: print deliveries with their states and the next step, and the events of a person's deliveries."""
+"""`distributor status`, `history` and `metrics`: deliveries with their states and the next step, events, and figures for Prometheus."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +25,7 @@ from distributor.cli.render import (
     wrapped,
 )
 from distributor.errors import UsageError
-from distributor.model.states import State
+from distributor.model.states import RECEIVED, State, Way
 
 if TYPE_CHECKING:
     from distributor.model.attention import Attention
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 UNDER_WAY = (State.PLANNED, State.QUEUED, State.DEFERRED, State.CLAIMED, State.TRANSMITTING)  # the last two after a crash
+NOT_RECEIVED = tuple(state for state in State if state not in {*RECEIVED, State.WITHDRAWN})
 EXAMPLE = "\b\nexample:\n  distributor status --state rejected --state ambiguous"
 
 
@@ -44,6 +46,7 @@ def status(
     ] = None,
     state: Annotated[list[State] | None, typer.Option("--state", metavar="S", help="Only this state; may be repeated.")] = None,
     plan: Annotated[str | None, typer.Option("--plan", metavar="PLAN", help="Only this plan.")] = None,
+    renewals: Annotated[bool, typer.Option("--renewals", help="Only people who have not received their renewed certificate.")] = False,
     keep_on: Annotated[
         bool, typer.Option("--watch", help="Count every two seconds until nothing is under way, for example during `send`; Ctrl-C ends it.")
     ] = False,
@@ -60,7 +63,9 @@ def status(
     if keep_on and as_json:
         raise UsageError("--watch with --json", hint="run `distributor status --json` as often as you need it")
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
-        scope = replace(DeliveryFilter() if name is None else lookup.scope(ledger, name), plan=plan, states=frozenset(state or ()))
+        scope = DeliveryFilter() if name is None else lookup.scope(ledger, name)
+        states = frozenset(state or (NOT_RECEIVED if renewals else ()))
+        scope = replace(scope, plan=plan, states=states, renewals=renewals)
         warn_clock_ahead(ledger)
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         warn_restored(ledger)
@@ -68,17 +73,25 @@ def status(
             overview.watch(ledger, scope)
             return
         found = ledger.attention(scope)
+        renewed = {str(state): number for state, number in ledger.counts(replace(scope, renewals=True)).items()}
         if as_json:
-            needs = [{"need": one.need, "number": one.number, "address": one.address, "next": overview.next_command(one)} for one in found]
-            print_json("status", {"counts": counts, "deliveries": map(delivery_json, ledger.rows(scope)), "attention": needs})
+            _print_json(counts, renewed, found, ledger.rows(scope))
         elif counts:
-            overview.show(counts, found)
-            too_many = None if name or state or plan else overview.unlisted(counts)
-            _show_deliveries(ledger, scope, too_many)
-            if step := _next(counts, found, ledger, scope):
+            overview.show(counts, found, renewed)
+            too_many = None if name or state or plan or renewals else overview.unlisted(counts)
+            imports = ledger.counts(replace(scope, way=Way.INTUNE))
+            _show_deliveries(ledger, scope, too_many, ways=bool(imports))
+            if step := _next(counts, imports, found, ledger, scope):
                 stderr_line(f"next: {step}")
         else:
-            stderr_line("no deliveries" if name or state or plan else "no deliveries yet; next: distributor plan")
+            stderr_line("no deliveries" if name or state or plan or renewals else "no deliveries yet; next: distributor plan")
+
+
+def _print_json(counts: dict[str, int], renewed: dict[str, int], found: list[Attention], rows: Iterator[tuple[Any, ...]]) -> None:
+    from distributor.cli.overview import next_command
+
+    needs = [{"need": one.need, "number": one.number, "address": one.address, "next": next_command(one)} for one in found]
+    print_json("status", {"counts": counts, "renewals": renewed, "deliveries": map(delivery_json, rows), "attention": needs})
 
 
 def _seconds(stamp: str) -> str:
@@ -86,18 +99,22 @@ def _seconds(stamp: str) -> str:
     return stamp[:19] + "Z"
 
 
-def _show_deliveries(ledger: Ledger, scope: DeliveryFilter, too_many: str | None) -> None:
+def _show_deliveries(ledger: Ledger, scope: DeliveryFilter, too_many: str | None, *, ways: bool) -> None:
+    """`ways`: there are several."""
     from distributor.cli.ledger import print_under_way
 
     if too_many is None:
-        table(("address", "state", "gen", "password", "since", "delivery", "said"), map(_cells, ledger.rows(scope)))
+        heads = ("address", "state", "gen", *(("way",) if ways else ()), "password", "since", "delivery", "said")
+        table(heads, map(partial(_cells, ways=ways), ledger.rows(scope)))
     print_under_way(ledger.under_way(scope), stdout_line)
     if too_many is not None:
         stderr_line(too_many)
 
 
-def _cells(row: tuple[Any, ...]) -> tuple[str, ...]:
-    return row[1], row[5], str(row[4]), row[19] or "-", _seconds(row[12]), row[0], _said(row[10], row[11])
+def _cells(row: tuple[Any, ...], *, ways: bool) -> tuple[str, ...]:
+    generation = f"{row[4]} (old {row[21]})" if row[21] else str(row[4])  # an old key: which one of how many
+    way = (row[20],) if ways else ()
+    return row[1], row[5], generation, *way, row[19] or "-", _seconds(row[12]), row[0], _said(row[10], row[11])
 
 
 def _said(said: str | None, not_before: str | None) -> str:
@@ -112,18 +129,28 @@ _COLLECTING = {
 }
 
 
-def _next(counts: dict[str, int], found: list[Attention], ledger: Ledger, scope: DeliveryFilter) -> str | None:
+def _next_delivery(counts: dict[str, int], imports: dict[State, int], ledger: Ledger, scope: DeliveryFilter) -> str | None:
+    """The command that goes on with what is under way, or unclear."""
+    mails = {state: number - imports.get(State(state), 0) for state, number in counts.items()}
+    if mails.get(State.AMBIGUOUS):
+        return "distributor resolve"
+    if any(imports.get(state) for state in (*UNDER_WAY, State.AMBIGUOUS)) and not any(mails.get(state) for state in UNDER_WAY):
+        return "distributor intune import"
+    if any(mails.get(state) for state in UNDER_WAY):
+        due = ledger.next_due(scope) if {state for state in UNDER_WAY if mails.get(state)} == {State.DEFERRED} else None
+        if due is None or due <= ledger.now():
+            return "distributor send"
+        return f"distributor send after {time(due)}, when the first deferred message is due; --now sends it at once"
+    return None
+
+
+def _next(counts: dict[str, int], imports: dict[State, int], found: list[Attention], ledger: Ledger, scope: DeliveryFilter) -> str | None:
     """The most useful next command; None where there is nothing to do."""
     from distributor.cli.overview import next_command
     from distributor.model.attention import Need
 
-    if counts.get(State.AMBIGUOUS):
-        return "distributor resolve"
-    if any(counts.get(state) for state in UNDER_WAY):
-        due = ledger.next_due(scope) if set(UNDER_WAY) & counts.keys() == {State.DEFERRED} else None
-        if due is None or due <= ledger.now():
-            return "distributor send"
-        return f"distributor send after {time(due)}, when the first deferred message is due; --now sends it at once"
+    if (step := _next_delivery(counts, imports, ledger, scope)) is not None:
+        return step
     needs = {one.need: one for one in found}
     if failed := needs.get(Need.BOUNCED) or needs.get(Need.REJECTED):
         return next_command(failed)
@@ -139,6 +166,7 @@ INDENT, NARROW_INDENT = 44, 6  # columns; evidence that does not fit goes on bel
 WIDE = 100  # columns of a terminal; in a narrower one the deep indent would leave no room
 LONG = 32  # characters of a hash or serial
 HISTORY_EXAMPLE = "\b\nexample:\n  distributor history alice@example.org"
+METRICS_EXAMPLE = "\b\nexample:\n  distributor metrics"
 
 
 def history(
@@ -218,6 +246,8 @@ def _show_events(events: Iterator[Event]) -> None:
 
 def _evidence(event: Event) -> str:
     shown = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value is not None and value != ""}
+    if shown.get("handle") == shown.get("message_id"):  # of a record in Intune
+        shown.pop("handle", None)
     said = shown.pop("said", None) or shown.pop("reason", None)
     if said is not None and str(shown.get("reason", "")) in str(said):
         shown.pop("reason", None)  # it is in `said` already
@@ -229,3 +259,18 @@ def _short(value: object) -> str:
     """A long hash or serial cut to 12 characters; `--json` has all of it."""
     text = str(value)
     return f"{text[:12]}..." if len(text) >= LONG and all(c in "0123456789abcdef" for c in text) else text
+
+
+def metrics(chosen: Config = None) -> None:
+    """Print figures for Prometheus: messages by state, quotas, what expires, what needs a person.
+
+    `send --follow` writes them to `metrics.file` every minute, and the portal answers /metrics to who has `metrics.token`.
+    """
+    from distributor import bootstrap
+    from distributor.bootstrap import metrics as figures
+
+    settings = bootstrap.settings(chosen)
+    with bootstrap.open_for_reading(settings) as ledger:
+        sys.stdout.write(figures.text(settings, ledger))
+    if settings.metrics.file is None and settings.metrics.token is None and sys.stdout.isatty():
+        stderr_line("next: set file or token in [metrics] of distributor.toml (see docs/deploy.md#metrics)")

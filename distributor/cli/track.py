@@ -276,7 +276,7 @@ def _follow(settings: Settings, log: Log) -> int:
         notify("READY=1\nSTATUS=reads what happened to messages")
         while not stop:
             try:
-                with bootstrap.open_for_writing(settings) as ledger:
+                with notify.meanwhile(), bootstrap.open_for_writing(settings) as ledger:
                     _log_round(_round(settings, ledger, lambda one: log(str(one.level), one.message, hint=one.hint)), log)
                     publish_meanwhile(settings, ledger, lambda line: log("checkpoint", line))
             except ServiceUnavailable as error:

@@ -94,15 +94,16 @@ class GraphClient:
         headers: Mapping[str, str] | None = None,
         timeout: float = 100.0,  # noqa: ASYNC109  it covers one exchange, not the wait for a slot or a token
         largest: int | None = None,
+        version: str = "v1.0",
     ) -> HttpResponse | NoResponse:
         """One request; `path` is relative to the version, its segments are quoted already. Raises ServiceUnavailable if the sign-in fails.
 
         Takes at most MAX_WAIT for a slot of the mailbox and, with a 401, two time-outs and two sign-ins. Without a slot the request
         is not sent, and the result is the 429 of before, or NoResponse. A path whose last segment begins with `$` gives bytes, others JSON.
-        `largest`: how many bytes of the content are read; the rest is dropped.
+        `largest`: how many bytes of the content are read; the rest is dropped. `version`: v1.0, or beta where that has the call alone.
         """
         query = "&".join(f"{quote(name, safe='$')}={quote(value, safe='')}" for name, value in (params or {}).items())
-        url = f"{self.root}/v1.0/{path.lstrip('/')}" + (f"?{query}" if query else "")
+        url = f"{self.root}/{version}/{path.lstrip('/')}" + (f"?{query}" if query else "")
         given = _lower(headers)
         if json is not None:
             content, given = dumps(json).encode(), {"content-type": "application/json", **given}
@@ -195,9 +196,12 @@ class GraphClient:
         mailbox: str | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        version: str = "v1.0",
     ) -> AsyncIterator[Mapping[str, Any]]:
         """The items of a list, page by page; waits and retries while the service is busy. Raises ServiceUnavailable."""
-        response = await self._with_retries(lambda: self.call("GET", path, mailbox=mailbox, params=params, headers=headers))
+        response = await self._with_retries(
+            lambda: self.call("GET", path, mailbox=mailbox, params=params, headers=headers, version=version)
+        )
         while True:
             for item in _items(response, self.where):
                 yield item

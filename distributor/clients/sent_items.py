@@ -24,7 +24,7 @@ from distributor.clients.graph import (
     service_error,
 )
 from distributor.clients.throttle import RetryPolicy, Sleep
-from distributor.model.delivery import TrackedMessage, TrackingEvent
+from distributor.model.attempts import TrackedMessage, TrackingEvent
 from distributor.model.states import State
 
 _SENT_ITEM_RETRIES = RetryPolicy(4, timedelta(seconds=10), timedelta(seconds=120))  # of one message

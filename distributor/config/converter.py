@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from distributor.config.secrets import REFERENCES, SCHEMES, SecretRef, parse_reference
 from distributor.errors import Error
-from distributor.model.certificates import Limits
+from distributor.model.limits import Limits
 from distributor.model.people import Address, BadAddress, parse_address
 from distributor.model.secret import Secret
 

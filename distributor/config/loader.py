@@ -14,10 +14,12 @@ from distributor.config.audit import AuditLog
 from distributor.config.converter import ConfigErrors, ConfigFault, structure, unknown
 from distributor.config.provenance import ENTRY, TABLE, line_of, lines_of, origins
 from distributor.config.schema import (
+    INTUNE,
     LISTS,
     AdapterKinds,
     LedgerPlace,
     MailRequests,
+    Metrics,
     Organisation,
     Package,
     Password,
@@ -35,7 +37,7 @@ from distributor.config.schema import (
 from distributor.config.validation import validate
 from distributor.errors import Error, ErrorGroup, InvalidInput
 from distributor.files.reader import FileRefused, Reason, read_file
-from distributor.model.certificates import Limits
+from distributor.model.limits import Limits
 
 NAME = "distributor.toml"
 MOST_HINTS = 3  # shown at once; with more faults, these are corrected first
@@ -52,6 +54,7 @@ TABLES: Mapping[str, type[Any]] = {
     "portal": Portal,
     "requests": MailRequests,
     "audit": AuditLog,
+    "metrics": Metrics,
 }
 NO_TRANSPORT = Table("folder", {}, "transport")  # in place of a table that may be missing
 REQUIRED = ("organisation", "sender", "transport", "vault")
@@ -96,6 +99,7 @@ def read(file: Path, kinds: AdapterKinds, optional: Collection[str] = ()) -> Set
     sources, trackers, rosters, directories = listed
     own.setdefault("vault", VaultKeys(()))
     transport = next((table for table in tables if table.key == "transport"), NO_TRANSPORT)
+    own["intune"] = next((table for table in tables if table.key == INTUNE), None)
     settings = Settings(file=file, transport=transport, sources=sources, trackers=trackers, rosters=rosters, directories=directories, **own)
     shapes = {table.key: kinds.settings(family_of(table), table.kind) for table in tables}
     hosts = host_defaults(settings.transport.kind, settings.transport.values)
@@ -139,7 +143,7 @@ def _repeated(lines: list[str], number: int) -> tuple[str, str] | None:
 
 def _names(document: Mapping[str, Any]) -> list[ConfigFault]:
     """Unknown and missing tables."""
-    known = [*TABLES, "transport", "senders", *LISTS]
+    known = [*TABLES, "transport", INTUNE, "senders", *LISTS]
     faults = [unknown("", name, known) for name in document if name not in known]
     return faults + [ConfigFault(name, "missing", f"add the table [{name}]") for name in REQUIRED if name not in document]
 

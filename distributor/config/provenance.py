@@ -11,7 +11,7 @@ from typing import Any
 
 from distributor.config import converter
 from distributor.config.converter import toml_name
-from distributor.config.schema import Provenance, Settings, Table
+from distributor.config.schema import INTUNE, Provenance, Settings, Table
 from distributor.model import redaction
 from distributor.model.people import Helpdesk
 
@@ -65,7 +65,8 @@ def origins(
     found = dict(_provenance_own(settings, document, lines))
     for number, sender in enumerate(settings.senders):
         found.update(_fields(settings, f"senders[{number}]", sender, lines))
-    for table in (settings.transport, *settings.sources, *settings.trackers, *settings.rosters, *settings.directories):
+    others = () if settings.intune is None else (settings.intune,)
+    for table in (settings.transport, *settings.sources, *settings.trackers, *settings.rosters, *settings.directories, *others):
         found.update(_table(settings, table, shapes[table.key], lines, hosts if table.key == "transport" else {}))
     return {key: replace(origin, value=_without_passwords(key, origin.value)) for key, origin in found.items()}
 
@@ -83,7 +84,7 @@ def _without_passwords(key: str, value: object) -> object:
 
 
 def _provenance_own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int]) -> Iterator[tuple[str, Provenance]]:
-    for name in ("organisation", "sender", "package", "password", "vault", "ledger", "limits", "trust", "portal", "audit"):
+    for name in ("organisation", "sender", "package", "password", "vault", "ledger", "limits", "trust", "portal", "audit", "metrics"):
         table, given = getattr(settings, name), document.get(name, {})
         if table is None:
             continue
@@ -106,11 +107,14 @@ def _fields(settings: Settings, key: str, table: Any, lines: dict[str, int]) -> 
 def _table(
     settings: Settings, table: Table, shape: type[Any], lines: dict[str, int], hosts: Mapping[str, object]
 ) -> Iterator[tuple[str, Provenance]]:
-    yield f"{table.key}.kind", Provenance(table.kind, _place(settings, f"{table.key}.kind", lines))
+    if table.key != INTUNE:
+        yield f"{table.key}.kind", Provenance(table.kind, _place(settings, f"{table.key}.kind", lines))
     for field in fields(shape):
         name = toml_name(field.name)
         key = f"{table.key}.{name}"
-        if name in table.values:
+        if name in table.values and table.key == INTUNE:
+            yield from _written(settings, key, table.values[name], lines)
+        elif name in table.values:
             yield key, Provenance(table.values[name], _place(settings, key, lines))
         elif name in hosts:
             yield key, Provenance(hosts[name], f"default for {table.values['host']}")
@@ -118,6 +122,15 @@ def _table(
             yield key, Provenance(str(settings.sender.address), "sender.address")
         else:
             yield key, Provenance(_as_written(key, _default(field)), "default")
+
+
+def _written(settings: Settings, key: str, value: object, lines: dict[str, int]) -> Iterator[tuple[str, Provenance]]:
+    """The values of a table in a table, each with its key."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _written(settings, f"{key}.{name}", inner, lines)
+    else:
+        yield key, Provenance(value, _place(settings, key, lines))
 
 
 def _of_the_sender(table: Table) -> set[str]:

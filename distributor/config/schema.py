@@ -14,7 +14,7 @@ from distributor.config.converter import ConfigErrors, ConfigFault, structure
 from distributor.config.secrets import SecretRef
 from distributor.errors import Error
 from distributor.microsoft import is_exchange_online
-from distributor.model.certificates import Limits
+from distributor.model.limits import Limits
 from distributor.model.passwords import ALPHABET, PasswordPolicy
 from distributor.model.people import Address, Helpdesk
 
@@ -146,6 +146,14 @@ class MailRequests:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """`[metrics]`: where figures for Prometheus are written, and the bearer token that the portal answers /metrics to."""
+
+    file: Path | None = None
+    token: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFiles:
     """`[[sources]]` of kind files: certificates, their passwords, and the roster of their people."""
 
@@ -189,10 +197,12 @@ class Settings:
     portal: Portal | None = None
     requests: MailRequests = field(default_factory=MailRequests)
     audit: AuditLog = field(default_factory=AuditLog)
+    metrics: Metrics = field(default_factory=Metrics)
     sources: tuple[Table, ...] = ()
     trackers: tuple[Table, ...] = ()
     rosters: tuple[Table, ...] = ()
     directories: tuple[Table, ...] = ()
+    intune: Table | None = None
     origins: Mapping[str, Provenance] = field(default_factory=dict)
 
     @property
@@ -213,6 +223,7 @@ class Settings:
 # The keys of an app registration are written once, in `[transport]`; trackers and rosters without their own take them from there.
 
 
+INTUNE = "intune"  # a table with one kind, which it need not name
 LISTS = ("sources", "trackers", "rosters", "directories")  # arrays of tables, named as the families of their adapters
 HOST_DEFAULTS: Mapping[str, object] = {
     "connections": 3,
@@ -254,6 +265,10 @@ def adapters(document: Mapping[str, Any], folder: Path, kinds: AdapterKinds, fau
     tables: list[tuple[str, str, object]] = []
     if "transport" in document:
         tables.append(("transport", "transports", document["transport"]))
+    if isinstance(document.get(INTUNE), dict):
+        tables.append((INTUNE, INTUNE, {"kind": "graph", **document[INTUNE]}))
+    elif INTUNE in document:
+        faults.append(ConfigFault(INTUNE, "not a table", "write [intune]"))
     for name in LISTS:
         entries = document.get(name, [])
         if not isinstance(entries, list):

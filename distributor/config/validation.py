@@ -14,8 +14,8 @@ from distributor.config.audit import AuditLog, audit_faults
 from distributor.config.converter import ConfigFault
 from distributor.config.schema import AdapterKinds, MailRequests, Organisation, Password, Portal, Sender, SenderMailbox, VaultKeys
 from distributor.model import passwords
-from distributor.model.certificates import Limits
 from distributor.model.channels import PasswordTo
+from distributor.model.limits import Limits
 from distributor.model.people import Helpdesk, has_unsafe_chars
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")

@@ -6,32 +6,42 @@ which SQLite would read every delivery.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, distinct, exists, func, select
 
+from distributor.ledger import queries
 from distributor.ledger.queries import within
 from distributor.ledger.tables import IS_INCIDENT, certificate, delivery, event, handover, person, request
 from distributor.model.attention import EXPIRING_CERTIFICATE, EXPIRING_PASSWORD, Attention, Need
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.delivery import DeliveryFilter
-from distributor.model.requests import RequestState
-from distributor.model.states import RECEIVED, PasswordState, State
+from distributor.model.states import RECEIVED, PasswordState, RequestState, State
 
 _later, _revoked = delivery.alias("later"), event.alias("revocation")
 _GONE = (PasswordState.EXPIRED.value, PasswordState.DESTROYED.value)
 _RECEIVED = [state.value for state in RECEIVED]
 _THEIRS = and_(_later.c.person == delivery.c.person, _later.c.id != delivery.c.id, _later.c.state != State.WITHDRAWN.value)
-_NEWER_COPY = exists().where(_THEIRS, _later.c.certificate == delivery.c.certificate, _later.c.generation > delivery.c.generation)
+_NEWER_COPY = exists().where(
+    _THEIRS,
+    _later.c.certificate == delivery.c.certificate,
+    _later.c.way == delivery.c.way,
+    _later.c.generation > delivery.c.generation,
+)
 _NEWER_CERTIFICATE = exists().where(  # of a later plan: certificates of one plan belong together
     _THEIRS,
     _later.c.certificate != delivery.c.certificate,
     _later.c.plan != delivery.c.plan,
     _later.c.id > delivery.c.id,
     _later.c.state.in_(_RECEIVED),
+    _later.c.series == "",
 )
 _HAS_INCIDENT = delivery.c.id.in_(select(event.c.delivery).where(IS_INCIDENT))
 _IS_REVOKED = exists().where(_revoked.c.delivery == delivery.c.id, _revoked.c.event == "revoked")
+
+
+_BY_STATE = {Need.AMBIGUOUS: State.AMBIGUOUS, Need.BOUNCED: State.BOUNCED, Need.REJECTED: State.REJECTED}
 
 
 def find(connection: Connection, scope: DeliveryFilter, now: str) -> list[Attention]:
@@ -47,14 +57,28 @@ def find(connection: Connection, scope: DeliveryFilter, now: str) -> list[Attent
         Need.REQUEST: (request.c.state == RequestState.OPEN.value,),
         Need.PASSWORD_EXPIRED: (_has_password(*_GONE), received, ~_NEWER_COPY, ~_HAS_INCIDENT, certificate.c.not_after > now),
         Need.PASSWORD_EXPIRING: (_has_password(PasswordState.READY.value, until=soon), received),
-        Need.CERTIFICATE_EXPIRING: (_has_certificate(until=until), received, ~_NEWER_CERTIFICATE, ~_NEWER_COPY),
+        Need.CERTIFICATE_EXPIRING: _expiring(until),
     }
+    states = queries.counts(connection, scope)
     found = []
     for need, wanted in conditions.items():
+        if need in _BY_STATE and _BY_STATE[need] not in states:
+            continue  # a statement that need not be made
         number, people, address = connection.execute(within(_counting(need), scope).where(*wanted)).one()
         if number:
             found.append(Attention(need, number, address if people == 1 else None))
     return found
+
+
+def _expiring(until: str) -> tuple[ColumnElement[bool], ...]:
+    received = delivery.c.state.in_(_RECEIVED)
+    return _has_certificate(until=until), received, delivery.c.series == "", ~_NEWER_CERTIFICATE, ~_NEWER_COPY
+
+
+def expiring(connection: Connection, now: str, days: int) -> int:
+    """How many deliveries have a certificate that expires within so many days, or has expired, and has no successor."""
+    until = format_timestamp(parse_timestamp(now) + timedelta(days=days))
+    return int(connection.execute(select(func.count()).select_from(delivery).where(*_expiring(until))).scalar_one())
 
 
 def _is(state: State) -> ColumnElement[bool]:

@@ -19,8 +19,8 @@ from distributor.ledger.lazy import late
 from distributor.ledger.tables import IS_INCIDENT, IS_REVOCATION, certificate, delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import parse_timestamp
-from distributor.model.certificates import INCIDENT_RECORDED, REVOKED, is_hold
 from distributor.model.delivery import DeliveryRequest, Taken
+from distributor.model.revocation import INCIDENT_RECORDED, REVOKED, is_hold
 from distributor.model.states import REMAINING, State
 from distributor.pki.spki import sha256_of
 

@@ -18,16 +18,8 @@ from distributor.ledger.person_projection import NOT_ERASED
 from distributor.ledger.tables import IS_REVOCATION, authority, certificate, delivery, event, person, publication
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp, parse_timestamp
-from distributor.model.certificates import (
-    HOLD,
-    IN_USE,
-    RELEASED,
-    CertificateHolder,
-    CertificateInUse,
-    PublishableCertificate,
-    RevokedDelivery,
-    is_hold,
-)
+from distributor.model.certificates import CertificateHolder, CertificateInUse, PublishableCertificate, RevokedDelivery
+from distributor.model.revocation import HOLD, IN_USE, RELEASED, is_hold
 from distributor.model.states import RECEIVED, REMAINING, State
 
 PEOPLE_PAGE = 200  # people; their certificates come with them

@@ -16,12 +16,12 @@ from distributor.ledger.engine import Database
 from distributor.ledger.lazy import late
 from distributor.ledger.transaction import Clock, WriteTransaction
 from distributor.model.audit_log import format_timestamp
-from distributor.model.channels import LettersFile, PasswordMail, ReadyPassword
-from distributor.model.delivery import LeaseHolder
-from distributor.model.resealing import ResealedPassword, ResealResult, StoredPassword
 
 if TYPE_CHECKING:
     from distributor.ledger import channels, resealing
+    from distributor.model.channels import LettersFile, PasswordMail, ReadyPassword
+    from distributor.model.delivery import LeaseHolder
+    from distributor.model.resealing import ResealedPassword, ResealResult, StoredPassword
 else:
     channels, resealing = late("channels resealing")
 

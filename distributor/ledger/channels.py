@@ -57,6 +57,7 @@ _LATER = (
         delivery,
         (delivery.c.person == _newer.c.person)
         & (delivery.c.certificate == _newer.c.certificate)
+        & (delivery.c.way == _newer.c.way)
         & (delivery.c.generation < _newer.c.generation),
     )
     .where(delivery.c.id == bindparam("id"))

@@ -1,10 +1,11 @@
-"""The part of the Ledger port that serves checkpoints. What each method promises is said once, in `model/checkpoints.py`."""
+"""The part of the Ledger port that serves verification and checkpoints. What each promises is said once, in `model`."""
 
 # ruff: noqa: D102  as above
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distributor.errors import InvalidInput
@@ -13,10 +14,12 @@ from distributor.ledger.lazy import late
 from distributor.ledger.transaction import ledger_identity
 
 if TYPE_CHECKING:
-    from distributor.ledger import checkpoints
-    from distributor.model.checkpoints import CheckpointComparison, StoredCheckpoint, Tree, VerifierKey
+    from distributor.ledger import checkpoints, verification
+    from distributor.model.audit_log import AuditRecord, ChainObserver, Link, VerificationReport
+    from distributor.model.checkpoints import StoredCheckpoint, Tree, VerifierKey
+    from distributor.model.issues import Issue
 else:
-    (checkpoints,) = late("checkpoints")
+    checkpoints, verification = late("checkpoints verification")
 
 
 class SqlCheckpoints:
@@ -42,5 +45,15 @@ class SqlCheckpoints:
         with self._database.writing() as connection:
             return checkpoints.keep(connection, checkpoint)
 
-    def _comparison(self, keys: Sequence[VerifierKey]) -> CheckpointComparison:
-        return checkpoints.comparison(self._database, keys)
+    def records(self) -> Iterator[AuditRecord]:
+        return verification.records(self._database)
+
+    def links(self) -> Iterator[Link]:
+        return verification.links(self._database)
+
+    def prove(self, observers: Sequence[ChainObserver] = (), keys: Sequence[VerifierKey] = ()) -> VerificationReport:
+        own = checkpoints.comparison(self._database, keys)
+        return replace(verification.verify(self._database, (own, *observers)), checkpoints=len(own.matching))
+
+    def verify(self) -> list[Issue | str]:
+        return [*self.prove().findings]

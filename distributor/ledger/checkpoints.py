@@ -68,6 +68,21 @@ def grow(database: Database, tree: Tree) -> None:
         tree.add(hash_)
 
 
+def trees(database: Database, sizes: Sequence[int]) -> list[Tree]:
+    """The trees of the first so many events, for each size in ascending order."""
+    tree, found, left = Tree(), list[Tree](), list(sizes)
+    pages = engine.pages(database, _HASHES, PAGE, {"last": 0})
+    while left and (page := next(pages, None)) is not None:
+        hashes = [hash_ for _, hash_ in page]
+        while left and left[0] <= tree.size + len(hashes):
+            more = left.pop(0) - tree.size
+            tree.extend(hashes[:more])
+            found.append(Tree(tree.size, tree.edge, tree.event))
+            del hashes[:more]
+        tree.extend(hashes)
+    return found
+
+
 def keep(connection: Connection, new: StoredCheckpoint) -> StoredCheckpoint:
     """Keep a checkpoint; the result is the one that is there already, where it is of as many events."""
     if (row := connection.execute(_OF_SIZE, {"size": new.size}).one_or_none()) is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 
 from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import certificate_owners, engine, leases, planning, transitions
@@ -14,9 +14,10 @@ from distributor.ledger.message_verification import refuse_changed_origin
 from distributor.ledger.tables import certificate, delivery, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import canonical
-from distributor.model.certificates import HELD_BACK_PREFIX, Locator, RevokedDelivery
+from distributor.model.certificates import Locator, RevokedDelivery
 from distributor.model.delivery import DeliveryRequest
-from distributor.model.states import PasswordState, State
+from distributor.model.revocation import HELD_BACK_PREFIX
+from distributor.model.states import PasswordState, State, Way
 
 
 class _Facts(NamedTuple):
@@ -29,6 +30,7 @@ class _Facts(NamedTuple):
     key: str | None
     not_before: str
     not_after: str
+    series: str  # an old key for old mail, which may have expired
 
 
 @cache
@@ -39,6 +41,7 @@ def _about(size: int) -> Select[Any]:
             person.c.key,
             person.c.address,
             *(certificate.c[n] for n in ("sha256", "key_sha256", "not_before", "not_after")),
+            delivery.c.series,
         )
         .join(person, person.c.id == delivery.c.person)
         .join(certificate, certificate.c.sha256 == delivery.c.certificate)
@@ -60,7 +63,7 @@ def keep_eligible(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[str
     gone = {one.id: reason_by_certificate[one.certificate] for one in info if one.id not in good}
     left = [one for one in info if one.id in good]
     exposed = certificate_owners.exposed(tx.connection, (one.certificate for one in left))
-    expired = {one.id: expiry_message(one.not_after) for one in left if one.not_after <= tx.now}
+    expired = {one.id: expiry_message(one.not_after) for one in left if one.not_after <= tx.now and not one.series}
     incidents = {one.id: exposed[one.certificate] for one in left if one.certificate in exposed}
     held = expired.keys() - incidents.keys() if expired and not tx.time_has_passed() else frozenset()
     owners = {one.id: (one.person, one.certificate, one.key) for one in left if one.id not in expired}
@@ -89,8 +92,9 @@ def has_held_back(tx: WriteTransaction) -> bool:
 
 
 def not_expired(now: str) -> ColumnElement[bool]:
-    """Deliveries whose certificate has not expired."""
-    return delivery.c.certificate.in_(select(certificate.c.sha256).where(certificate.c.not_after > now).correlate(None))
+    """Deliveries whose certificate has not expired, or that are old keys."""
+    good = delivery.c.certificate.in_(select(certificate.c.sha256).where(certificate.c.not_after > now).correlate(None))
+    return or_(good, delivery.c.series != "")
 
 
 def _facts(tx: WriteTransaction, ids: Sequence[str]) -> list[_Facts]:
@@ -167,15 +171,29 @@ def _successor(
         raise RequestDenied(why, where=old["id"], hint=certificate_owners.NEW_CERTIFICATE)
     generation = _last(tx, old, who["id"], described["sha256"]) + 1
     inputs = planning.inputs_sha256(tx, plan)
-    return planning.PlannedDelivery(planning.new_id(tx), plan, inputs, who, generation, language, locator, described, reason, old["id"])
+    same = described["sha256"] == old["certificate"]
+    return planning.PlannedDelivery(
+        planning.new_id(tx),
+        plan,
+        inputs,
+        who,
+        generation,
+        language,
+        locator,
+        described,
+        reason,
+        old["id"],
+        Way(old["way"]),
+        old["series"] if same else "",
+        old["predecessor"] if same else old["certificate"],
+    )
 
 
 def _last(tx: WriteTransaction, old: transitions.Row, who: str, sha256: str) -> int:
-    """The highest generation so far; raises RequestDenied when `old` is not the last of its line."""
+    """The highest generation so far, by any way; raises RequestDenied when `old` is not the last of its line."""
     highest = select(func.max(delivery.c.generation))
-    own = tx.connection.execute(
-        highest.where(delivery.c.person == old["person"], delivery.c.certificate == old["certificate"])
-    ).scalar_one()
+    line = delivery.c.person == old["person"], delivery.c.certificate == old["certificate"]
+    own = tx.connection.execute(highest.where(*line, delivery.c.way == old["way"])).scalar_one()
     if own > old["generation"]:
         raise RequestDenied(
             f"generation {old['generation']} was replaced by generation {own}",
@@ -183,4 +201,4 @@ def _last(tx: WriteTransaction, old: transitions.Row, who: str, sha256: str) -> 
             hint="run `distributor status` to find the newest delivery",
         )
     other = tx.connection.execute(highest.where(delivery.c.person == who, delivery.c.certificate == sha256)).scalar_one()
-    return int(max(own, other or 0))
+    return int(max(own, tx.connection.execute(highest.where(*line)).scalar_one(), other or 0))

@@ -72,7 +72,7 @@ _SILENT = (
     "check that the server is running and reachable, then run the command again",
 )
 _MISSING = (InvalidInput, "the database, a table or a privilege is missing", "check `ledger.url` and the privileges of its user")
-_POSTGRESQL: dict[str, tuple[type[Error], str, str]] = {  # classes of SQLSTATE
+_POSTGRESQL: dict[str, tuple[type[Error], str, str]] = {  # values of SQLSTATE, and classes
     "": (  # the driver itself: a refused connection, an unknown database, a sign-in that failed
         ServiceUnavailable,
         "cannot connect to the database",
@@ -90,6 +90,7 @@ _POSTGRESQL: dict[str, tuple[type[Error], str, str]] = {  # classes of SQLSTATE
     "28": (ServiceUnavailable, "the database refused the login", "check the user and password in `ledger.url`"),
     "3D": _MISSING,
     "42": _MISSING,
+    "25P03": _SILENT,  # idle in a transaction for too long
     "25": (InvalidInput, "the database is read-only", "connect to the primary server"),
 }
 
@@ -132,9 +133,8 @@ def _of_sqlite(error: sqlite3.Error, where: str) -> Error:
 
 def _of_postgresql(error: BaseException | None, where: str) -> Error:
     state = getattr(error, "sqlstate", None) or ""
-    kind, message, hint = _POSTGRESQL.get(
-        state[:2], (InvalidInput, f"the database refused the operation (SQLSTATE {state})", "run `distributor doctor`")
-    )
+    unknown = (InvalidInput, f"the database refused the operation (SQLSTATE {state})", "run `distributor doctor`")
+    kind, message, hint = _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2], unknown)
     return kind(message, where=where, hint=hint)
 
 
@@ -273,7 +273,7 @@ _compiled: dict[tuple[str, Statement, tuple[str, ...]], tuple[str, Callable[[Val
 def all_rows(connection: Connection, statement: Statement, values: Values) -> list[Any]:
     """The rows of a query, as plain tuples."""
     sql, bind = _prepare(connection.dialect, statement, ())
-    cursor = _cursor(connection)
+    cursor = driver_cursor(connection)
     try:
         cursor.execute(sql, bind(values))
         return list(cursor.fetchall())
@@ -284,7 +284,7 @@ def all_rows(connection: Connection, statement: Statement, values: Values) -> li
 def many(connection: Connection, statement: Statement, rows: Sequence[Values]) -> int:
     """Run a statement for each row; how many rows of the database it touched. All rows have the columns of the first."""
     sql, bind = _prepare(connection.dialect, statement, tuple(rows[0]))
-    cursor = _cursor(connection)
+    cursor = driver_cursor(connection)
     try:
         cursor.executemany(sql, [bind(row) for row in rows])
         return int(cursor.rowcount)
@@ -292,10 +292,11 @@ def many(connection: Connection, statement: Statement, rows: Sequence[Values]) -
         cursor.close()
 
 
-def _cursor(connection: Connection) -> Any:  # noqa: ANN401  a driver's cursor
+def driver_cursor(connection: Connection, name: str = "") -> Any:  # noqa: ANN401  a driver's cursor
+    """A cursor of the driver; with a name one that leaves the rows on the server until they are fetched."""
     driver = connection.connection.dbapi_connection
     assert driver is not None  # noqa: S101  it is None only for a connection that was given back
-    return driver.cursor()
+    return driver.cursor(name) if name else driver.cursor()
 
 
 def _prepare(dialect: Dialect, statement: Statement, columns: tuple[str, ...]) -> tuple[str, Callable[[Values], Any]]:

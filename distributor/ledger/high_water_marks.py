@@ -24,7 +24,7 @@ from distributor.errors import InvalidInput
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import event, head
 from distributor.ledger.transaction import WriteTransaction, ledger_identity
-from distributor.model.audit_log import ADOPTION, ORIGIN
+from distributor.model.audit_log import ADOPTION, COPIED, ORIGIN
 from distributor.model.high_water_mark import (
     ChainEnd,
     HighWaterMark,
@@ -32,6 +32,7 @@ from distributor.model.high_water_mark import (
     RestoredLedger,
     UnreadableMark,
     changed_identity,
+    copied_ledger,
     forked_copy,
     older_copy,
     unreadable_mark,
@@ -242,14 +243,16 @@ def _parsed(record: bytes, ledger: str | None) -> tuple[int, HighWaterMark] | No
 # What stands between a ledger and sending from an older copy of it: its end is compared with this host's mark before each write.
 #
 # A sending command stops (`strict`). Any other goes on, and leaves the mark as it is: a plan made in a restored ledger does not hide
-# that it was restored. On a server several hosts send, so the host that sent last does not count there.
+# that it was restored. On a server several hosts send, so the host that sent last does not count there. What was copied to a database that
+# is used instead takes no writes at all but an adoption: they would be missing there.
 
 
 _HEAD = select(head.c.seq, head.c.hash, head.c.at).where(head.c.id == 1)
 _HASH = select(event.c.hash).where(event.c.seq == bindparam("seq"))
+_COPIED = select(event.c.evidence).where(event.c.seq == bindparam("seq"), event.c.event == COPIED)
 _SENDERS = (
     select(event.c.seq, event.c.hash, event.c.at, event.c.evidence)
-    .where(event.c.seq > bindparam("seq"), event.c.event.in_([State.CLAIMED.value, ADOPTION]))
+    .where(event.c.seq > bindparam("seq"), event.c.event.in_([State.CLAIMED.value, ADOPTION, COPIED]))
     .order_by(event.c.seq.desc())
     .limit(1)
 )
@@ -299,7 +302,11 @@ class CopyGuard:
         file.advance(HighWaterMark(ChainEnd(row.seq, row.hash, row.at), database.where))
 
     def before(self, tx: WriteTransaction, database: Database) -> None:
-        """Compare the ledger's end with the mark, as a writing transaction begins. Raises InvalidInput where it is strict."""
+        """Compare the ledger's end with the mark, as a writing transaction begins. Raises InvalidInput where it is strict or was copied."""
+        end = ChainEnd(tx.seq, tx.hash, tx.last)
+        if self._known != (tx.seq, tx.hash) and (found := find_copied(tx.connection, end)) is not None:
+            what = "sending stopped" if self.strict else "nothing was written"
+            raise InvalidInput(f"{what}: {found.message}", where=database.where, hint=found.hint)
         if self._off:
             return
         file = self.name(tx.connection)
@@ -310,7 +317,7 @@ class CopyGuard:
         if self._known == (tx.seq, tx.hash) and mark == self._seen:
             return
         here = self.here if database.sqlite and self._known is None else None
-        found = find_restored(tx.connection, ChainEnd(tx.seq, tx.hash, tx.last), mark, here)
+        found = find_restored(tx.connection, end, mark, here)
         if found is not None and self.strict:
             raise InvalidInput(f"sending stopped: {found.message}", where=database.where, hint=found.hint)
         self._off = found is not None
@@ -348,6 +355,8 @@ def find_restored(
     connection: Connection, end: ChainEnd, mark: HighWaterMark | UnreadableMark | None, here: Machine | None
 ) -> RestoredLedger | None:
     """A ledger's end beside the mark; `here` is None where it does not matter which machine sent last."""
+    if (copied := find_copied(connection, end)) is not None:
+        return copied
     if isinstance(mark, UnreadableMark):
         return unreadable_mark(end, mark)
     if mark is not None and end.seq < mark.end.seq:
@@ -355,6 +364,17 @@ def find_restored(
     if mark is not None and mark.end.seq and connection.execute(_HASH, {"seq": mark.end.seq}).scalar_one_or_none() != mark.end.hash:
         return forked_copy(end, mark)
     return None if here is None else _other_machine(connection, end, mark, here)
+
+
+def find_copied(connection: Connection, end: ChainEnd) -> RestoredLedger | None:
+    """Whether the ledger's last event is that of a copy, and a database of the other kind is used instead of this one."""
+    found = connection.execute(_COPIED, {"seq": end.seq}).scalar_one_or_none()
+    if found is None:
+        return None
+    evidence = json.loads(found)
+    if evidence.get("in_use") == connection.dialect.name:
+        return None
+    return copied_ledger(end, str(evidence.get("to")), str(evidence.get("from")), analysis=bool(evidence.get("analysis")))
 
 
 def _other_machine(connection: Connection, end: ChainEnd, mark: HighWaterMark | None, here: Machine) -> RestoredLedger | None:

@@ -13,9 +13,9 @@ from distributor.ledger import engine, transitions
 from distributor.ledger.tables import certificate, delivery, event, handover, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import parse_timestamp
-from distributor.model.certificates import INCIDENT
 from distributor.model.requests import ExposedDelivery
-from distributor.model.states import RECEIVED, REMAINING, PasswordState, State
+from distributor.model.revocation import INCIDENT
+from distributor.model.states import RECEIVED, REMAINING, PasswordState, State, Way
 
 _THEIRS = (
     select(
@@ -24,6 +24,8 @@ _THEIRS = (
         *(certificate.c[name] for name in ("sha256", "serial", "issuer", "subject", "not_after")),
         handover.c.state,
         handover.c.sealed.is_not(None),
+        delivery.c.way,
+        delivery.c.message_id,
     )
     .join(person, person.c.id == delivery.c.person)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
@@ -48,6 +50,8 @@ class _Exposed(NamedTuple):
     not_after: str
     password: str | None
     sealed: bool
+    way: str
+    message_id: str | None
 
     @property
     def has_password(self) -> bool:
@@ -119,4 +123,5 @@ def _exposed(one: _Exposed, row: transitions.Row, seen: Mapping[tuple[str, bool]
         None if revealed is None else parse_timestamp(revealed),
         withdrawn=withdrawn,
         password_destroyed=one.has_password,
+        record=one.message_id if one.way == Way.INTUNE else None,
     )

@@ -11,9 +11,10 @@ from distributor.ledger import transitions
 from distributor.ledger.queries import latest_plausible, was_ahead, within
 from distributor.ledger.tables import delivery, event, owner, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction
+from distributor.model.attempts import Claim
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.clocks import LONGEST_LEASE, bounded_lease
-from distributor.model.delivery import Claim, DeliveryFilter, LeaseHolder, UnderWay
+from distributor.model.delivery import DeliveryFilter, LeaseHolder, UnderWay
 from distributor.model.states import State
 
 ON_THE_WAY = (State.CLAIMED.value, State.TRANSMITTING.value)
@@ -38,6 +39,14 @@ _UNDER_WAY = (
     .where(delivery.c.state.in_(ON_THE_WAY))
     .group_by(delivery.c.state, owner.c.id, owner.c.host, owner.c.pid, owner.c.started)
     .order_by(func.min(delivery.c.updated_at))
+)
+_PACKERS = (
+    select(func.count(), *(owner.c[name] for name in ("id", "host", "pid", "started")))
+    .select_from(delivery)
+    .join(owner, owner.c.id == delivery.c.owner)
+    .join(person, person.c.id == delivery.c.person)
+    .where(delivery.c.state == State.PLANNED.value)
+    .group_by(owner.c.id, owner.c.host, owner.c.pid, owner.c.started)
 )
 _BY = (
     select(event.c.by)
@@ -80,6 +89,12 @@ def renew(tx: WriteTransaction, holder: LeaseHolder, lease: timedelta) -> None:
 def holders(connection: Connection) -> list[LeaseHolder]:
     """The owners of all leases."""
     return [holder_from_row(*row) for row in connection.execute(_HOLDERS)]
+
+
+def packers(connection: Connection, holder: LeaseHolder, scope: DeliveryFilter, now: str) -> dict[LeaseHolder, int]:
+    """How many planned deliveries each other owner has leased."""
+    asked = within(_PACKERS.where(delivery.c.owner != holder.id, ~is_over(now)), scope)
+    return {holder_from_row(*row): number for number, *row in connection.execute(asked)}
 
 
 def recover(tx: WriteTransaction, dead: frozenset[str], living: frozenset[str] = frozenset()) -> list[tuple[str, State]]:

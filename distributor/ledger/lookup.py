@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
 
+from distributor.errors import RequestDenied
 from distributor.ledger.queries import DELIVERIES, to_delivery
 from distributor.ledger.tables import certificate, delivery, person
 from distributor.model.delivery import Delivery
 from distributor.model.states import ID_PREFIX
+
+if TYPE_CHECKING:
+    from distributor.model.certificates import Locator
 
 MOST = 100  # deliveries of one beginning; whoever typed it is asked for more of it long before
 NEIGHBOURS = 5  # on each side
@@ -53,3 +58,13 @@ def completions(connection: Connection, beginning: str) -> list[str]:
     ids = select(delivery.c.id).where(_begins(delivery.c.id, beginning)).order_by(delivery.c.id).limit(OFFERED)
     asked = (addresses.where(_begins(person.c.key, beginning)), ids)
     return [str(name) for each in asked for name in connection.execute(each).scalars()]
+
+
+def locator(connection: Connection, delivery_id: str) -> tuple[str, Locator]:
+    """Plan and locator of a delivery."""
+    row = connection.execute(select(delivery.c.plan, delivery.c.locator).where(delivery.c.id == delivery_id)).one_or_none()
+    if row is None:
+        raise RequestDenied("no such delivery", where=delivery_id, hint="run `distributor status` to list them")
+    from distributor.model.certificates import Locator  # noqa: PLC0415  most lookups need none
+
+    return row.plan, Locator.from_json(json.loads(row.locator))

@@ -18,10 +18,13 @@ from distributor.ledger.engine import Database
 from distributor.ledger.queries import events_of_senders, senders_of
 from distributor.ledger.tables import delivery, event, handover
 from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction
+from distributor.model.attempts import DraftRef
 from distributor.model.audit_log import format_timestamp, parse_timestamp
-from distributor.model.delivery import CleanupEvent, CleanupItem, DraftRef, SenderFilter
-from distributor.model.states import PasswordState, State
+from distributor.model.delivery import SenderFilter
+from distributor.model.mailbox_cleanup import CleanupEvent, CleanupItem
+from distributor.model.states import PasswordState, State, Way
 
+BY_MAIL = delivery.c.way == Way.MAIL.value
 PAGE = engine.CHUNK  # deliveries
 SETTLED = timedelta(hours=1)  # after which a draft of a replaced message that is unclear cannot be on its way any more
 _COPY = frozenset({CleanupEvent.COPY_REMOVED, CleanupEvent.COPY_NOT_FOUND})
@@ -42,7 +45,7 @@ def _marked(marks: frozenset[CleanupEvent]) -> ColumnElement[bool]:
 
 
 def _messages(wanted: ColumnElement[bool], marks: frozenset[CleanupEvent]) -> Select[Any]:
-    asked = select(delivery.c.id, delivery.c.message_id, delivery.c.said).where(delivery.c.id > bindparam("last"))
+    asked = select(delivery.c.id, delivery.c.message_id, delivery.c.said).where(delivery.c.id > bindparam("last"), BY_MAIL)
     return asked.where(delivery.c.message_id.is_not(None), wanted, ~_marked(marks)).order_by(delivery.c.id).limit(PAGE)
 
 

@@ -153,7 +153,22 @@ _OF_PERSON = _LINKED.join(delivery, delivery.c.id == event.c.delivery).where(
 _INPUTS = select(plan.c.inputs).where(plan.c.id == bindparam("id"))
 _ORIGIN = (
     select(
-        *(delivery.c[name] for name in ("id", "state", "plan", "person", "certificate", "generation", "language", "locator")),
+        *(
+            delivery.c[name]
+            for name in (
+                "id",
+                "state",
+                "plan",
+                "person",
+                "certificate",
+                "generation",
+                "language",
+                "locator",
+                "way",
+                "series",
+                "predecessor",
+            )
+        ),
         plan.c.inputs,
         *(certificate.c[name] for name in ("serial", "issuer", "not_after", "chain")),
         type_coerce(certificate.c.der, NullType()).label("der"),

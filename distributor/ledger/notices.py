@@ -12,9 +12,9 @@ from distributor.ledger import transitions
 from distributor.ledger.queries import DELIVERIES, to_delivery
 from distributor.ledger.tables import delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
+from distributor.model.audit_log import REMINDED
 from distributor.model.delivery import Delivery
 from distributor.model.mailboxes import NOTED, DeliveryNotice, FurtherMessage, NoticeOutcome, RecordedNotice
-from distributor.model.reminders import REMINDED
 from distributor.model.states import OBSERVED, State, allowed
 
 MOST = 50  # Message-IDs of one mail

@@ -21,7 +21,7 @@ from distributor.model.issues import Diagnostic
 # Which schema a database has, and the way from there to the program's own.
 
 
-NEWEST = 12  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
+NEWEST = 13  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
 _UPGRADING = 0x64737472  # the advisory lock that orders upgrades on PostgreSQL
 
 
@@ -43,14 +43,19 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
         raise NoLedger("no ledger in it yet", where=database.where, hint=hint)
     with database.writing() as connection:
         if not database.sqlite:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADING})
+            wait_for_upgrades(connection)
         if _found(connection, database) != NEWEST:
             upgrade(connection)
 
 
+def wait_for_upgrades(connection: Connection) -> None:
+    """On a server: until this transaction ends, nobody else makes or upgrades a ledger in this database."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADING})
+
+
 def _found(connection: Connection, database: Database) -> int:
     """The schema's number, 0 when there is nothing at all; raises when it is foreign or newer."""
-    found = _in_file(connection, database) if database.sqlite else _by_alembic(connection, database)
+    found = _in_file(connection, database) if database.sqlite else recorded_schema(connection, database)
     if found > NEWEST:
         raise InvalidInput(
             f"the ledger was written by a newer distributor (schema {found}, this one supports {NEWEST})",
@@ -63,13 +68,14 @@ def _found(connection: Connection, database: Database) -> int:
 def _in_file(connection: Connection, database: Database) -> int:
     application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
     if application == sqlite.APPLICATION:
-        return max(int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()), _by_alembic(connection, database))
+        return max(int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()), recorded_schema(connection, database))
     if application or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
         raise InvalidInput("the database belongs to another program", where=database.where, hint="check `ledger.url`")
     return 0
 
 
-def _by_alembic(connection: Connection, database: Database) -> int:
+def recorded_schema(connection: Connection, database: Database) -> int:
+    """The schema's number by the table that the migrations keep, 0 where there is none. Raises InvalidInput for one that is not ours."""
     if not inspect(connection).has_table("alembic_version"):
         return 0
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
@@ -103,12 +109,12 @@ def upgrade(connection: Connection) -> None:
 
 def open_database(url: str, *, create: bool) -> Database:
     """Open the file or server, refuse what is not ours, bring an older schema up to date."""
-    parsed = _parsed(url)
+    parsed = parse_url(url)
     match parsed.get_backend_name():
         case "sqlite":
             database = _file(parsed, create=create)
         case "postgresql":
-            database = _server(parsed)
+            database = server(parsed)
         case other:
             raise InvalidInput(f'"{other}" is not a supported database', where="ledger.url", hint="use sqlite or postgresql")
     try:
@@ -120,7 +126,7 @@ def open_database(url: str, *, create: bool) -> Database:
     return database
 
 
-def _parsed(url: str) -> URL:
+def parse_url(url: str) -> URL:
     """The parts of a URL. One whose password is not escaped would be read otherwise than it is meant: refused, and never shown."""
     try:
         parsed = make_url(url)
@@ -155,25 +161,28 @@ def _make(path: Path) -> None:
             database.close()
 
 
-def _server(url: URL) -> Database:
-    port = f":{url.port}" if url.port else ""
-    where = f"postgresql://{url.host or 'localhost'}{port}/{url.database or ''}"
+def server(url: URL) -> Database:
+    """A database on a server; not connected yet. Raises InvalidInput where the driver is not installed."""
+    named = url.query.get("host", ())  # several hosts, of which one is the primary; or a socket's folder
+    hosts = [f"{url.host}:{url.port}" if url.port else url.host] if url.host else [named] if isinstance(named, str) else named
+    where = f"postgresql://{','.join(host for host in hosts if '/' not in host) or 'localhost'}/{url.database or ''}"
     url = url.set(drivername="postgresql+psycopg")
+    network = {name: str(url.query.get(name, usual)) for name, usual in _NETWORK.items()}
     try:
-        made = create_engine(url, pool_size=1, max_overflow=0, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10})
+        made = create_engine(url, pool_size=1, max_overflow=0, isolation_level="READ COMMITTED", connect_args=network)
         _say_once()
     except ModuleNotFoundError as error:
         raise InvalidInput(
             "PostgreSQL needs psycopg, which is not installed", where=where, hint="pip install 'distributor[postgresql]'"
         ) from error
-    event.listen(made, "connect", _keep_what_is_committed)
+
+    def begin_session(connection: Any, _record: object) -> None:  # noqa: ANN401  a driver's connection
+        """Commits wait for the disk, whatever a role or a database sets; the server notices a dead client as the client would."""
+        connection.execute(SESSION, [network[name] for name in _ON_THE_SERVER.values()])
+        connection.commit()  # a setting that is rolled back was never made
+
+    event.listen(made, "connect", begin_session)
     return Database(made, where)
-
-
-def _keep_what_is_committed(connection: Any, _record: object) -> None:  # noqa: ANN401  a driver's connection
-    """Each session waits until its commits are on disk, whatever a role or a database sets."""
-    connection.execute(SESSION)
-    connection.commit()  # a setting that is rolled back was never made
 
 
 def _say_once() -> None:
@@ -193,9 +202,18 @@ def _say_once() -> None:
 # The event that is written before a message leaves must survive a crash of the server, or the message is sent twice after it.
 
 
+_NETWORK = {  # of libpq, and so of the URL's query; with the usual hours a host that is cut off would keep its mailboxes as long
+    "connect_timeout": "10",  # seconds, as the next two
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",  # milliseconds
+}
+_ON_THE_SERVER = {f"tcp_{name}" if name.startswith("keep") else name: name for name in list(_NETWORK)[1:]}  # setting -> libpq's name
 SESSION = (  # stronger than "on" stays; otherwise nothing that a role or a database sets counts here
     "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
     " WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)"
+    + "".join(f", set_config('{setting}', %s, false)" for setting in _ON_THE_SERVER)
 )
 _DURABLE = frozenset({"on", "remote_apply"})
 _ASK = text(

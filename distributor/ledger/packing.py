@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
+from sqlalchemy import RowMapping, Select, bindparam, insert, or_, select, update
 
 from distributor.ledger import eligibility, engine, leases, transitions
 from distributor.ledger.message_verification import refusal, refuse_changed_plans
@@ -17,26 +17,33 @@ from distributor.ledger.queries import freezes, within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
 from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
+from distributor.model.attempts import PackedMessage, PackingTask
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.certificates import Locator
 from distributor.model.clocks import bounded_lease
-from distributor.model.delivery import DeliveryFilter, LeaseHolder, PackedMessage, PackingTask
+from distributor.model.delivery import DeliveryFilter, LeaseHolder
 from distributor.model.people import Address, Person
-from distributor.model.states import PasswordState, State
+from distributor.model.states import PasswordState, State, Way
 
+_renewed = certificate.alias("renewed")
 _PLANNED = (
     select(
-        *(delivery.c[n] for n in ("id", "plan", "certificate", "generation", "language", "locator", "state")),
+        *(
+            delivery.c[n]
+            for n in ("id", "plan", "certificate", "generation", "language", "locator", "state", "way", "series", "predecessor")
+        ),
         plan.c.inputs,
         *(certificate.c[n] for n in ("sha256", "serial", "issuer", "subject", "not_before", "not_after", "der", "chain")),
         *(person.c[n] for n in ("address", "name", "phone", "manager", "alternate_email", "columns")),
         person.c.language.label("tag"),
         person.c.id.label("person"),
         person.c.key.label("person_key"),
+        _renewed.c.not_after.label("renews"),
     )
     .join(plan, plan.c.id == delivery.c.plan)
     .join(person, person.c.id == delivery.c.person)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
+    .outerjoin(_renewed, _renewed.c.sha256 == delivery.c.predecessor)
     .where(delivery.c.state == State.PLANNED.value)
     .order_by(delivery.c.id)
 )
@@ -52,12 +59,19 @@ _INSERT_MESSAGE = insert(outbox)
 _INSERT_PASSWORD = insert(handover)
 
 
-def lease(tx: WriteTransaction, holder: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
-    """Lease planned deliveries that are free; those that must not be sent any more are withdrawn instead.
+def lease(  # noqa: PLR0913, PLR0917  the port's own arguments
+    tx: WriteTransaction,
+    holder: LeaseHolder,
+    limit: int,
+    lease: timedelta,
+    scope: DeliveryFilter,
+    dead: frozenset[str] = frozenset(),
+) -> list[PackingTask]:
+    """Lease planned deliveries that are free, or of a dead owner; those that must not be sent any more are withdrawn instead.
 
     Raises InvalidInput where one differs from its events.
     """
-    found = _free(tx, limit, scope)
+    found = _free(tx, limit, scope, dead)
     if found:
         leases.ensure_holder(tx, holder)
         until = format_timestamp(tx.moment + bounded_lease(lease))
@@ -71,8 +85,9 @@ def lease(tx: WriteTransaction, holder: LeaseHolder, limit: int, lease: timedelt
     return [_to_pack(row, tuple(above[sha] for sha in chains[row["certificate"]]), known.get(row["person"])) for row in found]
 
 
-def _free(tx: WriteTransaction, limit: int, scope: DeliveryFilter) -> list[RowMapping]:
-    asked = within(_PLANNED.where(leases.is_over(tx.now)), scope).limit(limit)
+def _free(tx: WriteTransaction, limit: int, scope: DeliveryFilter, dead: frozenset[str]) -> list[RowMapping]:
+    over = leases.is_over(tx.now)
+    asked = within(_PLANNED.where(or_(over, delivery.c.owner.in_(sorted(dead))) if dead else over), scope).limit(limit)
     while found := tx.connection.execute(asked).mappings().all():
         refuse_changed_plans(tx, found)
         good = eligibility.keep_eligible(tx, found)
@@ -92,7 +107,7 @@ def _authorities(tx: WriteTransaction, hashes: set[str]) -> dict[str, bytes]:
 def _senders(tx: WriteTransaction, people: set[str]) -> dict[str, str]:
     """The sender of each person's last message, where there was one."""
     rows = tx.connection.execute(_EARLIER, {"people": sorted(people)}) if people else ()
-    return {one: json.loads(evidence)["sender"] for one, evidence in rows}
+    return {one: sender for one, evidence in rows if (sender := json.loads(evidence)["sender"])}  # an import has none
 
 
 def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> PackingTask:
@@ -115,6 +130,9 @@ def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> P
         bytes(row["der"]),
         chain,
         sender,
+        Way(row["way"]),
+        row["series"],
+        None if row["renews"] is None else parse_timestamp(row["renews"]),
     )
 
 
@@ -138,7 +156,7 @@ def _freeze(tx: WriteTransaction, rows: dict[str, transitions.Row], frozen: dict
     addresses = _envelopes(tx, frozen)
     messages = list(frozen.values())
     tx.many(_INSERT_MESSAGE, [_outbox_row(message, addresses[message.id]) for message in messages])
-    tx.many(_INSERT_PASSWORD, [_password(message) for message in messages])
+    tx.many(_INSERT_PASSWORD, [_password(message) for message in messages if message.sealed is not None])
     transitions.apply_transitions(tx, [_change(message, rows[message.id], addresses[message.id]) for message in messages])
 
 
@@ -180,12 +198,8 @@ def _seconds(message: PackedMessage) -> int | None:
 def _change(message: PackedMessage, row: transitions.Row, address: str) -> transitions.Transition:
     kept = {"message_id": message.message_id, "package_sha256": message.package_sha256, "profile": message.profile}
     columns = {**kept, "owner": None, "lease_until": None}
-    evidence = {
-        **kept,
-        "letter_sha256": fingerprint(message.message),
-        "sender": message.sender,
-        "channel": message.channel,
-        "sealed_sha256": fingerprint(message.sealed),
-        "password_seconds": _seconds(message),
-    }
+    evidence: dict[str, object] = {**kept, "letter_sha256": fingerprint(message.message), "sender": message.sender}
+    if message.sealed is not None:
+        password = {"channel": message.channel, "sealed_sha256": fingerprint(message.sealed), "password_seconds": _seconds(message)}
+        evidence |= password
     return transitions.Transition(row, State.QUEUED, columns, evidence, {"address": address})

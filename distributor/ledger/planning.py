@@ -6,14 +6,15 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
 
-from distributor.ledger import certificate_owners, engine, transitions
+from distributor.ledger import certificate_owners, engine, successors, transitions
 from distributor.ledger.engine import ERASED
 from distributor.ledger.person_projection import PERSON_CHANGED, PERSON_FIELDS, personal_evidence
 from distributor.ledger.projection import CHAIN_CHANGED, fingerprint
@@ -23,7 +24,7 @@ from distributor.model.audit_log import canonical, format_timestamp, parse_times
 from distributor.model.delivery import DeliveryRequest, ExistingDelivery, Taken
 from distributor.model.high_water_mark import Machine
 from distributor.model.people import Person
-from distributor.model.states import ID_PREFIX, State
+from distributor.model.states import ID_PREFIX, State, Way
 from distributor.pki import spki
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as in a ULID
@@ -81,20 +82,22 @@ def _record(tx: WriteTransaction, name: str, requests: Sequence[DeliveryRequest]
     described = keep_certificates(tx, name, requests)
     inputs = inputs_sha256(tx, name)
     latest = _generations(tx, [row["id"] for row in who.values()], {request.facts.sha256 for request in requests})
+    before = successors.predecessors(tx.connection, name, ((who[one.person.address.key]["id"], one) for one in requests))
     found: list[str | ExistingDelivery] = []
     planned: list[PlannedDelivery] = []
     again: dict[str, DeliveryRequest] = {}
     for request in requests:
         row = who[request.person.address.key]
-        pair = (row["id"], request.facts.sha256)
-        generation, known = latest.get(pair, (0, None))
-        if known is not None:
+        line = latest.setdefault((row["id"], request.facts.sha256), _Line())
+        if (known := line.newest.get(request.way)) is not None:
             found.append(ExistingDelivery(request, *known))
             again.setdefault(known[0], request)
             continue
         locator = canonical(request.locator.as_json())
-        new = PlannedDelivery(new_id(tx), name, inputs, row, generation + 1, request.language, locator, described[request.facts.sha256])
-        latest[pair] = (new.generation, (new.id, State.PLANNED, tx.moment))
+        about = described[request.facts.sha256]
+        new = PlannedDelivery(new_id(tx), name, inputs, row, line.generation + 1, request.language, locator, about)
+        new = replace(new, way=request.way, series=request.series, predecessor=before.get((row["id"], request.facts.sha256)))
+        line.generation, line.newest[request.way] = new.generation, (new.id, State.PLANNED, tx.moment)
         planned.append(new)
         found.append(new.id)
     _relocate(tx, name, again)
@@ -152,6 +155,9 @@ class PlannedDelivery:
     certificate: Mapping[str, str]  # columns of its row
     reason: str | None = None
     replaces: str | None = None
+    way: Way = Way.MAIL
+    series: str = ""
+    predecessor: str | None = None
 
     def row(self, now: str) -> dict[str, Any]:
         """The columns."""
@@ -167,6 +173,9 @@ class PlannedDelivery:
             "attempt": 0,
             "deferrals": 0,
             "updated_at": now,
+            "way": self.way.value,
+            "series": self.series,
+            "predecessor": self.predecessor,
         }
 
     def note(self) -> NewEvent:
@@ -182,6 +191,9 @@ class PlannedDelivery:
             "locator_sha256": fingerprint(self.locator),
             "inputs_sha256": self.inputs_sha256,
             "chain_sha256": fingerprint(self.certificate["chain"]),
+            **({} if self.way is Way.MAIL else {"way": self.way.value}),
+            **({"series": self.series} if self.series else {}),
+            **({"predecessor": self.predecessor} if self.predecessor else {}),
         }
         address, name = self.person["address"], sanitize(self.person["name"])
         personal: dict[str, object] = {"address": address, "name": name, "person": personal_evidence(self.person)}
@@ -207,16 +219,25 @@ def _placed(note: NewEvent, here: Machine | None) -> NewEvent:
     return note if here is None else replace(note, evidence={**note.evidence, "machine": here.id, "host": here.host})
 
 
-def _generations(tx: WriteTransaction, people: Iterable[str], certificates: set[str]) -> dict[tuple[str, str], tuple[int, Any]]:
-    """Per pair: its highest generation, and the newest delivery of it that is not withdrawn."""
-    asked = select(
-        delivery.c.person, delivery.c.certificate, delivery.c.generation, delivery.c.id, delivery.c.state, delivery.c.updated_at
-    ).where(delivery.c.person.in_(list(people)), delivery.c.certificate.in_(list(certificates)))
-    latest: dict[tuple[str, str], tuple[int, Any]] = {}
-    for who, what, generation, id_, state, at in tx.connection.execute(asked.order_by(delivery.c.generation)):
-        known = latest.get((who, what), (0, None))[1]
-        latest[who, what] = (generation, known if state == State.WITHDRAWN else (id_, State(state), parse_timestamp(at)))
-    return latest
+@dataclass(slots=True)
+class _Line:
+    """What there is of a person and a certificate: the highest generation, and of each way the newest delivery that is not withdrawn."""
+
+    generation: int = 0
+    newest: dict[Way, tuple[str, State, datetime]] = field(default_factory=dict)
+
+
+def _generations(tx: WriteTransaction, people: Iterable[str], certificates: set[str]) -> dict[tuple[str, str], _Line]:
+    """By person and certificate."""
+    columns = (delivery.c[name] for name in ("person", "certificate", "generation", "way", "id", "state", "updated_at"))
+    asked = select(*columns).where(delivery.c.person.in_(list(people)), delivery.c.certificate.in_(list(certificates)))
+    found: dict[tuple[str, str], _Line] = {}
+    for who, what, generation, way, id_, state, at in tx.connection.execute(asked.order_by(delivery.c.generation)):
+        line = found.setdefault((who, what), _Line())
+        line.generation = generation
+        if state != State.WITHDRAWN:
+            line.newest[Way(way)] = (id_, State(state), parse_timestamp(at))
+    return found
 
 
 def keep_people(tx: WriteTransaction, requests: Sequence[DeliveryRequest]) -> dict[str, dict[str, str]]:

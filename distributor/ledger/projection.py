@@ -17,9 +17,9 @@ from sqlalchemy import RowMapping
 
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
 from distributor.model.audit_log import ADOPTION, ERASED, PROVED, Link, format_timestamp, parse_timestamp
-from distributor.model.certificates import INCIDENT, REVOKED
 from distributor.model.people import key_of
-from distributor.model.states import RECEIVED, PasswordState, State
+from distributor.model.revocation import INCIDENT, REVOKED
+from distributor.model.states import RECEIVED, PasswordState, State, Way
 
 Values = dict[str, Any]
 _decode = json.JSONDecoder().raw_decode  # half the price of json.loads
@@ -179,6 +179,7 @@ def _planned(expected: ExpectedState, step: Link, evidence: Values, personal: Va
         return
     expected.row |= {name: evidence.get(name) for name in ("plan", "generation", "language")}
     expected.row |= {"certificate": evidence.get("certificate_sha256"), "attempt": 0, "deferrals": 0}
+    expected.row |= {"way": evidence.get("way", Way.MAIL), "series": evidence.get("series", ""), "predecessor": evidence.get("predecessor")}
     expected.row |= dict.fromkeys(("armed_at", "said", "message_id", "package_sha256", "profile"))
     expected.certificate = {name: evidence.get(f"certificate_{name}") for name in ("serial", "issuer", "not_after")}
     expected.address = personal.get("address")
@@ -192,6 +193,8 @@ def _queued(expected: ExpectedState, step: Link, evidence: Values, personal: Val
     expected.outbox = {"sender": evidence.get("sender"), "message_id": evidence.get("message_id"), "sha256": evidence.get("letter_sha256")}
     if "address" in personal:
         expected.outbox["address"] = personal["address"]
+    if expected.row.get("way", Way.MAIL) != Way.MAIL:
+        return  # nobody is to type its password
     expected.sealed = True
     expected.password = {"state": PasswordState.HELD, "channel": evidence.get("channel"), "closed_at": None, "closed_by": None}
     if "password_seconds" in evidence:
@@ -284,7 +287,7 @@ def planned_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
     yield from digest_faults(expected, {LOCATOR: row["locator"]})
 
 
-_PLANNED = ("plan", "certificate", "generation", "language")
+_PLANNED = ("plan", "certificate", "generation", "language", "way", "series", "predecessor")
 
 
 def certificate_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:

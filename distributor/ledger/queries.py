@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache, lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Select, and_, bindparam, func, literal, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
 
-from distributor.errors import RequestDenied
-from distributor.ledger import certificate_owners, engine
+from distributor.ledger import engine
 from distributor.ledger.engine import Database
+from distributor.ledger.lazy import late
 from distributor.ledger.tables import IS_ARMING, IS_REMINDER, certificate, delivery, event, handover, head, outbox, person, plan
-from distributor.model.audit_log import Event, canonical, format_timestamp, parse_timestamp
-from distributor.model.certificates import Locator
+from distributor.model.audit_log import REMINDED, REMINDER_REFUSED, Event, canonical, format_timestamp, parse_timestamp
 from distributor.model.clocks import LONGEST_DELAY, TOLERANCE, is_implausible
-from distributor.model.delivery import Delivery, DeliveryFilter, OutboundMessage, SenderFilter
-from distributor.model.reminders import REMINDED, REMINDER_REFUSED
-from distributor.model.states import PasswordState, State
+from distributor.model.delivery import Delivery, DeliveryFilter, SenderFilter
+from distributor.model.states import PasswordState, State, Way
+
+if TYPE_CHECKING:
+    from distributor.ledger import certificate_owners
+    from distributor.model.attempts import OutboundMessage
+else:
+    (certificate_owners,) = late("certificate_owners")
 
 # --- filters --------------------------------------------------------------------------------
 # A DeliveryFilter or SenderFilter -> conditions of a query over deliveries, the outbox or events.
@@ -43,10 +62,23 @@ def senders_of(connection: Connection, ids: Sequence[str]) -> dict[str, str | No
     return {id_: json.loads(evidence).get("sender") for id_, evidence in engine.rows_of(connection, _freezing, ids)}
 
 
+_newer = delivery.alias("newer")
+_REPLACED = exists().where(  # by a later generation
+    _newer.c.person == delivery.c.person,
+    _newer.c.certificate == delivery.c.certificate,
+    _newer.c.way == delivery.c.way,
+    _newer.c.generation > delivery.c.generation,
+)
+
+
 def within(asked: Select[Any], scope: DeliveryFilter) -> Select[Any]:
     """The query, restricted to what a command means; it must join `person`."""
     if scope.plan is not None:
         asked = asked.where(delivery.c.plan == scope.plan)
+    if scope.way is not None:  # with the words of its index
+        asked = asked.where(text("delivery.way = 'intune'") if scope.way is Way.INTUNE else delivery.c.way == scope.way.value)
+    if scope.renewals:
+        asked = asked.where(delivery.c.predecessor.is_not(None), ~_REPLACED)
     for column, values in ((person.c.key, scope.addresses), (delivery.c.id, scope.ids), (delivery.c.state, map(str, scope.states))):
         # one by one, so that a driver can run it
         words: list[BindParameter[str]] = [bindparam("one", value, unique=True) for value in sorted(values)]
@@ -118,19 +150,21 @@ DELIVERIES = (
         *(certificate.c[n] for n in ("serial", "subject", "not_after")),
         handover.c.channel,
         handover.c.state,
+        *(delivery.c[n] for n in ("way", "series", "predecessor")),
     )
     .join(person, person.c.id == delivery.c.person)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
     .outerjoin(handover, handover.c.delivery == delivery.c.id)
 )
 _STATES = {state.value: state for state in State}
+_WAYS = {way.value: way for way in Way}
 _PASSWORD_STATES: dict[str | None, PasswordState | None] = {None: None, **{state.value: state for state in PasswordState}}
 
 
 def to_delivery(row: Sequence[Any]) -> Delivery:
     """A delivery from a row of DELIVERIES."""
     (id_, address, name, language, generation, state, attempts, message_id, package, profile, said) = row[:11]
-    (not_before, updated, plan_id, sha, serial, subject, not_after, channel, password) = row[11:]
+    (not_before, updated, plan_id, sha, serial, subject, not_after, channel, password, way, series, predecessor) = row[11:]
     return Delivery(
         id_,
         address,
@@ -152,6 +186,9 @@ def to_delivery(row: Sequence[Any]) -> Delivery:
         parse_timestamp(not_after),
         channel,
         _PASSWORD_STATES[password],
+        _WAYS[way],
+        series,
+        predecessor,
     )
 
 
@@ -162,7 +199,7 @@ def deliveries(database: Database, scope: DeliveryFilter) -> Iterator[Delivery]:
 
 def rows(database: Database, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]:
     """Deliveries as the database has them, in the order of Delivery's fields."""
-    asked = _listing(scope.plan is not None, len(scope.addresses), len(scope.ids), scope.states)
+    asked = _listing(scope.plan is not None, len(scope.addresses), len(scope.ids), scope.states, scope.way, renewals=scope.renewals)
     values = {"plan": scope.plan, "last": "", **_numbered("address", scope.addresses), **_numbered("id", scope.ids)}
     with database.reading() as connection:
         gone = certificate_owners.every(connection)
@@ -182,8 +219,17 @@ def _with_revocation(gone: Mapping[str, str], row: tuple[Any, ...]) -> tuple[Any
 
 
 @lru_cache(maxsize=64)
-def _listing(one_plan: bool, addresses: int, ids: int, states: frozenset[State]) -> Select[Any]:  # noqa: FBT001  what a scope restricts
-    asked = within(DELIVERIES, DeliveryFilter(states=states)).where(delivery.c.id > bindparam("last")).order_by(delivery.c.id).limit(PAGE)
+def _listing(  # noqa: PLR0913  what a scope restricts
+    one_plan: bool,  # noqa: FBT001
+    addresses: int,
+    ids: int,
+    states: frozenset[State],
+    way: Way | None,
+    *,
+    renewals: bool,
+) -> Select[Any]:
+    asked = within(DELIVERIES, DeliveryFilter(states=states, way=way, renewals=renewals)).where(delivery.c.id > bindparam("last"))
+    asked = asked.order_by(delivery.c.id).limit(PAGE)
     if one_plan:
         asked = asked.where(delivery.c.plan == bindparam("plan"))
     for column, name, number in ((person.c.key, "address", addresses), (delivery.c.id, "id", ids)):
@@ -210,6 +256,9 @@ def end(connection: Connection) -> tuple[int, str]:
 
 def counts(connection: Connection, scope: DeliveryFilter) -> dict[State, int]:
     """Deliveries by state, in the order of the states."""
+    if scope.way is Way.MAIL:  # all but the others, of which there is an index
+        every, others = (counts(connection, replace(scope, way=way)) for way in (None, Way.INTUNE))
+        return {state: left for state, number in every.items() if (left := number - others.get(state, 0))}
     asked: Select[Any] = select(delivery.c.state, func.count()).group_by(delivery.c.state)
     if scope.addresses:
         asked = asked.join(person, person.c.id == delivery.c.person)
@@ -242,15 +291,9 @@ _MESSAGES = (
 
 def messages(database: Database, scope: DeliveryFilter, now: str) -> Iterator[OutboundMessage]:
     """Frozen messages that wait to be sent, and whose certificate has not expired."""
+    from distributor.model.attempts import OutboundMessage  # noqa: PLC0415  most commands list no messages
+
     return (OutboundMessage(*row) for row in engine.paged(database, within(_MESSAGES, scope), MESSAGES, {"last": "", "now": now}))
-
-
-def locator(connection: Connection, delivery_id: str) -> tuple[str, Locator]:
-    """Plan and locator of a delivery."""
-    row = connection.execute(select(delivery.c.plan, delivery.c.locator).where(delivery.c.id == delivery_id)).one_or_none()
-    if row is None:
-        raise RequestDenied("no such delivery", where=delivery_id, hint="run `distributor status` to list them")
-    return row.plan, Locator.from_json(json.loads(row.locator))
 
 
 def plan_inputs(connection: Connection, name: str) -> dict[str, object] | None:
@@ -299,6 +342,7 @@ _OUTCOME = (  # of an attempt: the next step of its delivery; notes between have
 def sent_times(connection: Connection, since: str, now: str, senders: SenderFilter) -> list[str]:
     """When messages were on their way and may have left, earliest first, also of those that were withdrawn since."""
     asked = select(event.c.at, event.c.seq).where(IS_ARMING, event.c.at >= since, func.coalesce(_OUTCOME, "").not_in(_UNSENT))
+    asked = asked.where(exists().where(delivery.c.id == event.c.delivery, delivery.c.way == Way.MAIL.value))
     found = [*connection.execute(events_of_senders(asked, senders)), *connection.execute(_reminders(since, senders))]
     wrong = [seq for at, seq in found if at > now]
     times = [at for at, _ in found if at <= now]

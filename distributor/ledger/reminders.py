@@ -17,9 +17,9 @@ from distributor.ledger.message_verification import refuse_changed_people
 from distributor.ledger.person_projection import NOT_ERASED
 from distributor.ledger.tables import IS_REMINDER, certificate, delivery, event, handover, person
 from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction, sanitize
-from distributor.model.audit_log import format_timestamp, parse_timestamp
-from distributor.model.reminders import REMINDED, REMINDER_REFUSED, UNCONFIRMED_AFTER, Reminder, ReminderDetails, ReminderKind
-from distributor.model.states import RECEIVED, PasswordState, State
+from distributor.model.audit_log import REMINDED, REMINDER_REFUSED, format_timestamp, parse_timestamp
+from distributor.model.reminders import UNCONFIRMED_AFTER, Reminder, ReminderDetails, ReminderKind
+from distributor.model.states import RECEIVED, PasswordState, State, Way
 
 Usages = Callable[[bytes], Collection[str]]
 CHANNEL = "reveal"  # passwords that people collect; letters and messages are sent to them
@@ -72,6 +72,8 @@ _CANDIDATES = (
     .where(
         delivery.c.id > bindparam("last"),
         NOT_ERASED,
+        delivery.c.way == Way.MAIL.value,
+        delivery.c.series == "",
         # "not in", so that SQLite reads in the order of ids; by the index of states it would sort all of them for each page
         delivery.c.state.not_in([bindparam(f"state_{state}", state.value) for state in State if state not in RECEIVED]),
         or_(
@@ -100,7 +102,7 @@ class _Sibling(NamedTuple):
 def _siblings(size: int) -> Select[Any]:
     columns = [delivery.c[name] for name in ("person", "id", "certificate", "generation", "state")]
     asked = select(*columns, certificate.c.not_after).join(certificate, certificate.c.sha256 == delivery.c.certificate)
-    return asked.where(engine.one_of(delivery.c.person, size))
+    return asked.where(engine.one_of(delivery.c.person, size), delivery.c.way == Way.MAIL.value)
 
 
 @cache

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from distributor.ledger import queries
 from distributor.ledger.channel_repository import SqlPasswordChannels
 from distributor.ledger.checkpoint_repository import SqlCheckpoints
+from distributor.ledger.copy_repository import SqlCopies
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.lazy import late
@@ -23,39 +23,14 @@ from distributor.ledger.locks import mailbox_locks
 from distributor.ledger.reminder_repository import SqlReminders
 from distributor.ledger.request_repository import SqlRequests
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
-from distributor.model.audit_log import AuditRecord, ChainObserver, Event, Link, VerificationReport, format_timestamp, parse_timestamp
-from distributor.model.certificates import CertificateHolder, CertificateInUse, Locator, RevokedDelivery
+from distributor.ledger.way_repository import SqlWays
+from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.clocks import TOLERANCE
-from distributor.model.delivery import (
-    ALL_SENDERS,
-    AttemptUpdate,
-    Claim,
-    CleanupEvent,
-    CleanupItem,
-    Delivery,
-    DeliveryFilter,
-    DeliveryRequest,
-    ExistingDelivery,
-    LastAttempt,
-    LeaseHolder,
-    OutboundMessage,
-    PackedMessage,
-    PackingTask,
-    RecordIntent,
-    SealedPassword,
-    SenderFilter,
-    Taken,
-    TrackedMessage,
-    TrackingEvent,
-    UnderWay,
-)
-from distributor.model.high_water_mark import AdoptionResult, ChainEnd, EventGap, HighWaterMark, RestoredLedger
-from distributor.model.issues import Diagnostic, Issue
-from distributor.model.states import State
+from distributor.model.delivery import ALL_SENDERS
+from distributor.model.high_water_mark import ChainEnd
 
 if TYPE_CHECKING:
     from distributor.ledger import (
-        adoption,
         certificate_owners,
         certificates,
         leases,
@@ -68,17 +43,41 @@ if TYPE_CHECKING:
         planning,
         resolution,
         sending,
-        verification,
     )
-    from distributor.model.checkpoints import VerifierKey
+    from distributor.model.attempts import (
+        AttemptUpdate,
+        Claim,
+        LastAttempt,
+        OutboundMessage,
+        PackedMessage,
+        PackingTask,
+        TrackedMessage,
+        TrackingEvent,
+    )
+    from distributor.model.audit_log import Event
+    from distributor.model.certificates import CertificateHolder, CertificateInUse, Locator, RevokedDelivery
+    from distributor.model.delivery import (
+        Delivery,
+        DeliveryFilter,
+        DeliveryRequest,
+        ExistingDelivery,
+        LeaseHolder,
+        SealedPassword,
+        SenderFilter,
+        Taken,
+        UnderWay,
+    )
+    from distributor.model.issues import Diagnostic
+    from distributor.model.mailbox_cleanup import CleanupEvent, CleanupItem
     from distributor.model.ports import Now
+    from distributor.model.states import State
 else:  # a command that reads needs two or three of them
-    adoption, certificate_owners, certificates, leases = late("adoption certificate_owners certificates leases")
+    certificate_owners, certificates, leases = late("certificate_owners certificates leases")
     lookup, mailbox_cleanup, message_verification, opening = late("lookup mailbox_cleanup message_verification opening")
-    packing, passwords, planning, resolution, sending, verification = late("packing passwords planning resolution sending verification")
+    packing, passwords, planning, resolution, sending = late("packing passwords planning resolution sending")
 
 
-class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders, SqlCheckpoints):
+class SqlLedger(SqlCopies, SqlRequests, SqlPasswordChannels, SqlReminders, SqlCheckpoints, SqlWays):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
     def __init__(self, database: Database, *, by: str, now: Now | None, guard: CopyGuard | None = None) -> None:
@@ -96,25 +95,6 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders, SqlCheckpoints):
             yield tx
         if self._guard is not None:  # committed; nothing has left yet that depends on it
             self._guard.after(ChainEnd(tx.seq, tx.hash, tx.now), self._database)
-
-    # restored copies
-    def restored(self) -> RestoredLedger | None:
-        return None if self._guard is None else self._guard.restored(self._database)
-
-    def gap(self) -> EventGap | None:
-        with self._database.reading() as connection:
-            return adoption.gap(connection)
-
-    def adopt(self, reason: str, *, nothing_sent: bool = False) -> AdoptionResult:
-        assert self._guard is not None  # noqa: S101  a ledger that commands open has one
-        guard = self._guard
-        with write_transaction(self._database, self._by, self._clock) as tx:
-            file = guard.name(tx.connection)
-            mark = file.read() if file is not None else None
-            missing = max(0, mark.end.seq - tx.seq) if isinstance(mark, HighWaterMark) else None
-            found = adoption.adopt(tx, guard.here, reason, nothing_sent=nothing_sent, missing=missing)
-        guard.adopted(ChainEnd(tx.seq, tx.hash, tx.now), self._database)
-        return found
 
     # time
     def now(self) -> datetime:
@@ -162,15 +142,21 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders, SqlCheckpoints):
         return len(changes)
 
     # pack
-    def lease(self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
+    def lease(
+        self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter, dead: frozenset[str] = frozenset()
+    ) -> list[PackingTask]:
         with self._writing() as tx:
-            tasks = packing.lease(tx, owner, limit, lease, scope)
+            tasks = packing.lease(tx, owner, limit, lease, scope, dead)
         self._taken_back |= {struck.delivery: struck for struck in tx.taken_back}
         return tasks
 
     def taken_back(self) -> list[RevokedDelivery]:
         found, self._taken_back = self._taken_back, {}
         return list(found.values())
+
+    def packers(self, owner: LeaseHolder, scope: DeliveryFilter) -> dict[LeaseHolder, int]:
+        with self._database.reading() as connection:
+            return leases.packers(connection, owner, scope, self._clock.read(connection))
 
     def enqueue(self, packed: Sequence[PackedMessage], owner: LeaseHolder) -> list[bool]:  # noqa: ARG002  whoever freezes first has frozen it
         with self._writing() as tx:
@@ -195,6 +181,8 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders, SqlCheckpoints):
         return claims
 
     def write(self, updates: Sequence[AttemptUpdate], owner: LeaseHolder) -> list[bool]:
+        from distributor.model.attempts import RecordIntent  # noqa: PLC0415  a command that reads needs none
+
         arms = any(isinstance(update, RecordIntent) for update in updates)
         with self._writing() as tx:
             if arms:
@@ -280,23 +268,10 @@ class SqlLedger(SqlRequests, SqlPasswordChannels, SqlReminders, SqlCheckpoints):
     def locator(self, delivery: str) -> tuple[str, Locator]:
         with self._database.reading() as connection:
             message_verification.refuse_changed_origin(connection, delivery)
-            return queries.locator(connection, delivery)
+            return lookup.locator(connection, delivery)
 
     def history(self, address: str) -> Iterator[Event]:
         return queries.history(self._database, address)
-
-    def records(self) -> Iterator[AuditRecord]:
-        return verification.records(self._database)
-
-    def links(self) -> Iterator[Link]:
-        return verification.links(self._database)
-
-    def prove(self, observers: Sequence[ChainObserver] = (), keys: Sequence[VerifierKey] = ()) -> VerificationReport:
-        own = self._comparison(keys)
-        return replace(verification.verify(self._database, (own, *observers)), checkpoints=len(own.matching))
-
-    def verify(self) -> list[Issue | str]:
-        return [*self.prove().findings]
 
     def check(self) -> list[Diagnostic]:
         if self._database.sqlite:

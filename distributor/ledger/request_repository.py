@@ -18,23 +18,7 @@ from distributor.ledger import queries
 from distributor.ledger.engine import Database
 from distributor.ledger.lazy import late
 from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction, ledger_identity
-from distributor.model.attention import Attention
 from distributor.model.audit_log import format_timestamp
-from distributor.model.audit_report import PersonRecord
-from distributor.model.certificates import Locator
-from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest
-from distributor.model.mailboxes import DeliveryNotice, FurtherMessage, RecordedNotice
-from distributor.model.requests import (
-    CopyRequest,
-    DayCount,
-    ErasedPerson,
-    ExposedDelivery,
-    RequestLimits,
-    RequestState,
-    SignInAccount,
-    StoredSession,
-)
-from distributor.model.states import State
 
 if TYPE_CHECKING:
     from distributor.ledger import (
@@ -50,6 +34,13 @@ if TYPE_CHECKING:
         request_verification,
         requests,
     )
+    from distributor.model.attention import Attention
+    from distributor.model.audit_report import PersonRecord
+    from distributor.model.certificates import Locator
+    from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest
+    from distributor.model.mailboxes import DeliveryNotice, FurtherMessage, RecordedNotice
+    from distributor.model.requests import CopyRequest, DayCount, ErasedPerson, ExposedDelivery, RequestLimits, SignInAccount, StoredSession
+    from distributor.model.states import RequestState, State
 else:
     accounts, eligibility, forgetting, incidents = late("accounts eligibility forgetting incidents")
     attention, mailbox_positions, notices = late("attention mailbox_positions notices")

@@ -16,7 +16,7 @@ from distributor.ledger.projection import EVENT_COLUMNS, shown
 from distributor.ledger.queries import PAGE
 from distributor.ledger.tables import account, delivery, event, request
 from distributor.model.audit_log import ERASED, Link
-from distributor.model.requests import RequestState
+from distributor.model.states import RequestState
 
 Values = dict[str, Any]
 _STATES = {requests.APPROVED: RequestState.APPROVED.value, requests.DENIED: RequestState.DENIED.value}

@@ -14,7 +14,8 @@ from distributor.ledger.queries import was_ahead
 from distributor.ledger.tables import certificate, delivery, person, request
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp, parse_timestamp
-from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimitReached, RequestLimits, RequestState
+from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimitReached, RequestLimits
+from distributor.model.states import RequestState
 
 REQUESTED, APPROVED, DENIED, PLANNED = "requested", "approved", "denied", "request-planned"  # events
 POLICY = "policy"  # decided by it; a key of the evidence too

@@ -13,8 +13,9 @@ from distributor.ledger import certificate_owners, eligibility, leases, mailbox_
 from distributor.ledger.queries import DELIVERIES, senders_of, to_delivery, within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
+from distributor.model.attempts import LastAttempt, TrackedMessage, TrackingEvent
 from distributor.model.audit_log import ADOPTION, PROVED, parse_timestamp
-from distributor.model.delivery import DeliveryFilter, LastAttempt, TrackedMessage, TrackingEvent
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.states import EDGES, OBSERVED, PasswordState, State, allowed
 
 PERSONAL = frozenset({"reason", "said", "address", "name", "answer"})  # free text and Message-IDs often hold names and addresses
@@ -33,6 +34,7 @@ _later = delivery.alias("later")
 _REPLACED = exists().where(  # by a later generation
     _later.c.person == delivery.c.person,
     _later.c.certificate == delivery.c.certificate,
+    _later.c.way == delivery.c.way,
     _later.c.generation > delivery.c.generation,
     _later.c.state != State.WITHDRAWN.value,
 )
@@ -105,7 +107,7 @@ def _over(tx: WriteTransaction, row: transitions.Row) -> str | None:
     """When and why its certificate must not be used any more: revoked, expired, or an incident was recorded."""
     reason = certificate_owners.unusable(tx.connection, [row["certificate"]]).get(row["certificate"])
     ends = tx.connection.execute(select(certificate.c.not_after).where(certificate.c.sha256 == row["certificate"])).scalar_one()
-    return eligibility.expiry_message(ends) if reason is None and ends <= tx.now else reason
+    return eligibility.expiry_message(ends) if reason is None and ends <= tx.now and not row["series"] else reason
 
 
 def _is_replaced(tx: WriteTransaction, delivery_id: str) -> bool:

@@ -111,7 +111,7 @@ def _on_server(connection: Connection, note: Callable[[str], None]) -> Iterator[
 
 
 def _described(connection: Connection) -> Objects:
-    ours = [row[0] for row in connection.execute(_OURS)]
+    ours = [row[0] for row in connection.execute(OURS)]
     found: dict[_Name, str] = {}
     for kind, query in _CATALOGUE.items():
         for table, name, *definition in connection.execute(text(query), {"ours": ours} if ":ours" in query else {}):
@@ -123,7 +123,7 @@ def _shown(value: Any) -> str:  # noqa: ANN401  whatever a catalogue holds
     return value.decode() if isinstance(value, bytes) else str(value)  # the driver gives a "char" as bytes
 
 
-_OURS = text(  # what belongs to an extension is not of interest
+OURS = text(  # what belongs to an extension is not of interest
     "SELECT CAST(c.oid AS bigint) FROM pg_class c WHERE c.relnamespace = CAST(current_schema() AS regnamespace) "
     "AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') "
     "AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = CAST('pg_class' AS regclass) AND d.objid = c.oid AND d.deptype = 'e')"

@@ -14,19 +14,10 @@ from distributor.ledger.message_verification import verify_messages
 from distributor.ledger.queries import of_senders, wait_is_over, was_ahead, within
 from distributor.ledger.tables import delivery, event, handover, outbox, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
+from distributor.model.attempts import AttemptResult, AttemptUpdate, Claim, OutboundMessage, RecordIntent
 from distributor.model.audit_log import format_timestamp
 from distributor.model.clocks import LONGEST_DELAY, bounded_lease
-from distributor.model.delivery import (
-    ALL_SENDERS,
-    AttemptResult,
-    AttemptUpdate,
-    Claim,
-    DeliveryFilter,
-    LeaseHolder,
-    OutboundMessage,
-    RecordIntent,
-    SenderFilter,
-)
+from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, LeaseHolder, SenderFilter
 from distributor.model.states import State, allowed
 
 

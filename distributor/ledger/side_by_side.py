@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +35,7 @@ class Checks:
 
     def start(self, check: Callable[..., Result], *arguments: object) -> Callable[[], Result]:
         """Start `check(database, *arguments)`; what is returned waits for its result."""
-        here = partial(check, self._database, *arguments)
+        here = cache(partial(check, self._database, *arguments))
         if self._pool is None:
             return here
         try:

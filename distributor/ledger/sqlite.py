@@ -6,6 +6,7 @@ two copies of SQLite drop each other's locks (sqlite.org/howtocorrupt.html 2.2.1
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 import time
@@ -88,27 +89,70 @@ def check_file(path: Path) -> None:
 
 
 @contextmanager
-def making(path: Path) -> Iterator[Path]:
-    """A new file for its owner only, which appears in the ledger's place when it is complete, and over nothing."""
+def making(path: Path, *, alone: bool = False) -> Iterator[Path]:
+    """A new file for its owner only, which appears in the ledger's place when it is complete, and over nothing.
+
+    What a killed process left of an earlier one is removed. Raises InvalidInput where somebody else was faster and must not be (`alone`).
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        _remove_leftovers(path)
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
+            _flock(descriptor)  # tells others that it is no leftover; SQLite's own locks are of another kind
             yield partial
-            try:
-                os.link(partial, path)
-            except FileExistsError:
-                pass  # somebody was faster
-            except OSError:  # a file system without hard links
-                if not os.path.lexists(path):
-                    partial.rename(path)
+            os.fsync(descriptor)
+            _put_in_place(partial, path, alone=alone)
         finally:
-            for leftover in (partial, *(Path(f"{partial}{end}") for end in ("-journal", "-wal", "-shm"))):
-                leftover.unlink(missing_ok=True)
+            os.close(descriptor)
+            _unlink(partial)
     except OSError as error:
         raise InvalidInput(
             f"cannot create the ledger ({error.strerror})", where=str(path), hint="check that the folder exists and is writable"
         ) from error
+
+
+def _put_in_place(partial: Path, path: Path, *, alone: bool) -> None:
+    try:
+        os.link(partial, path)
+    except FileExistsError:  # somebody was faster
+        if alone:
+            raise
+    except OSError:  # a file system without hard links
+        if not os.path.lexists(path):
+            partial.rename(path)
+        elif alone:
+            raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _remove_leftovers(path: Path) -> None:
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):  # not ours, or gone meanwhile
+            descriptor = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                _flock(descriptor)
+                _unlink(leftover)
+            finally:
+                os.close(descriptor)
+
+
+def _flock(descriptor: int) -> None:
+    """Lock a file for this process. Raises BlockingIOError where another one has it."""
+    try:
+        import fcntl  # noqa: PLC0415  Windows has none; there, nothing keeps processes apart
+    except ImportError:
+        return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _unlink(partial: Path) -> None:
+    for each in (partial, *(Path(f"{partial}{end}") for end in ("-journal", "-wal", "-shm"))):
+        each.unlink(missing_ok=True)
 
 
 Identity = tuple[int, int] | None  # device and inode; None: nothing there

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
 
-from distributor.model.requests import RequestState
-from distributor.model.states import PasswordState, State
+from distributor.model.states import PasswordState, RequestState, State, Way
 
 metadata = MetaData()
 IS_REVOCATION = text("event IN ('revoked', 'released')")  # SQLite takes the index only for the very same words
@@ -18,6 +17,8 @@ IS_ARMING = text("event = 'transmitting'")  # likewise
 IS_INCIDENT = text("event = 'incident'")
 IS_OUTCOME = text("event IN ('accepted', 'installed', 'bounced', 'rejected')")
 IS_REMINDER = text("event IN ('reminded', 'reminder-refused')")
+BY_INTUNE = text("way = 'intune'")
+IS_RENEWAL = text("predecessor IS NOT NULL")
 DAY = text("substr(at, 1, 10)")  # of an event; parameters in it would keep SQLite from the index
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # "C": ids and times sort by their bytes everywhere
 
@@ -105,13 +106,19 @@ delivery = Table(
     Column("package_sha256", TEXT),
     Column("profile", TEXT),
     Column("updated_at", TEXT, nullable=False),
+    Column("way", TEXT, nullable=False, server_default=Way.MAIL.value),
+    Column("series", TEXT, nullable=False, server_default=""),  # of an old key: which one of how many, as "2/4"
+    Column("predecessor", TEXT),  # SHA-256 of the certificate that this one renews
     UniqueConstraint("person", "certificate", "generation", name="delivery_once"),
     CheckConstraint(one_of("state", State), name="delivery_state"),
+    CheckConstraint(one_of("way", Way), name="delivery_way"),
     CheckConstraint("generation >= 1 AND attempt >= 0 AND deferrals >= 0", name="delivery_numbers"),
     Index("delivery_by_state", "state", "id"),
     Index("delivery_by_plan", "plan", "id"),
     Index("delivery_by_certificate", "certificate"),
     Index("delivery_by_message", "message_id"),
+    Index("delivery_by_intune", "state", sqlite_where=BY_INTUNE),
+    Index("delivery_of_renewal", "state", sqlite_where=IS_RENEWAL),
 )
 
 outbox = Table(

@@ -18,12 +18,12 @@ from distributor.ledger.engine import Database
 from distributor.ledger.tables import event, head
 from distributor.model import audit_log
 from distributor.model.audit_log import ORIGIN, Link, digest, format_timestamp, parse_timestamp
-from distributor.model.certificates import RevokedDelivery
 from distributor.model.clocks import SECOND_SIGN, Passed, has_passed
-from distributor.model.high_water_mark import Machine
 from distributor.model.people import escape_unsafe
 
 if TYPE_CHECKING:
+    from distributor.model.certificates import RevokedDelivery
+    from distributor.model.high_water_mark import Machine
     from distributor.model.ports import Now
 
 # --- the clock -----------------------------------------------------------------------------------------------------
@@ -82,7 +82,11 @@ LONGEST_SAID = 2000  # characters kept of a server's reply or a person's reason;
 _SALT = 16  # bytes
 _HEAD = select(head.c.seq, head.c.at, head.c.hash).where(head.c.id == 1).with_for_update()  # on PostgreSQL this orders all writers
 _LOCKED = _HEAD.subquery()
-_HEAD_AND_TIME = select(_LOCKED, SERVER)  # in this order: a time that was read before the lock would be as old as the wait for it
+FROZEN = "30s"  # how long a writer may be silent in its transaction before the server ends it: all others wait for the head
+_PATIENCE = func.set_config("idle_in_transaction_session_timeout", FROZEN, literal_column("true"))
+_HEAD_AND_TIME = select(
+    _LOCKED, SERVER, _PATIENCE
+)  # in this order: a time that was read before the lock would be as old as the wait for it
 _MOVE_HEAD = (
     update(head)
     .where(head.c.id == 1, head.c.seq == bindparam("was"))
@@ -121,6 +125,7 @@ class WriteTransaction:
     last: str  # empty before the first event
     seq: int
     hash: str
+    kept: int = 0  # the number of the last event in the row of the chain's end
     here: Machine | None = None  # recorded by events that a second copy of the ledger must not repeat
     taken_back: list[RevokedDelivery] = field(default_factory=list)  # withdrawn since they must not leave any more, or held back
 
@@ -160,6 +165,12 @@ class WriteTransaction:
         links = [self._link(note, salts[2 * _SALT * i : 2 * _SALT * (i + 1)])._asdict() for i, note in enumerate(notes)]
         self.many(_INSERT, links)
 
+    def move_head(self) -> None:
+        """Record the last event as the chain's end."""
+        if self.seq != self.kept:
+            self.many(_MOVE_HEAD, [{"was": self.kept, "is": self.seq, "now": self.now, "ends": self.hash}])
+            self.kept = self.seq
+
     def _named(self, first: NewEvent) -> NewEvent:
         """The first event with the ledger's name in it, so that the name cannot be changed."""
         name = str(self.connection.execute(select(head.c.ledger).where(head.c.id == 1)).scalar_one())
@@ -193,15 +204,14 @@ def write_transaction(database: Database, by: str, clock: Clock) -> Iterator[Wri
     """One durable transaction; its events move the head of the chain with it."""
     with database.writing() as connection:
         if clock.is_servers:
-            seq, last, ends, at = engine.all_rows(connection, _HEAD_AND_TIME, {})[0]
+            seq, last, ends, at, _ = engine.all_rows(connection, _HEAD_AND_TIME, {})[0]
             now = clock.from_server(at)
         else:
             seq, last, ends = engine.all_rows(connection, _HEAD, {})[0]
             now = clock.read(connection)
-        tx = WriteTransaction(connection, by, now, last, seq, ends)
+        tx = WriteTransaction(connection, by, now, last, seq, ends, seq)
         yield tx
-        if tx.seq != seq:
-            tx.many(_MOVE_HEAD, [{"was": seq, "is": tx.seq, "now": tx.now, "ends": tx.hash}])
+        tx.move_head()
 
 
 # --- which ledger this is ------------------------------------------------------------------------------------------

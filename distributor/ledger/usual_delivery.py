@@ -20,7 +20,7 @@ from distributor.ledger.projection import fingerprint
 from distributor.ledger.tables import certificate, delivery, handover, outbox, person, plan
 from distributor.model.audit_log import format_timestamp, parse_timestamp, quoted
 from distributor.model.people import key_of
-from distributor.model.states import PasswordState
+from distributor.model.states import PasswordState, Way
 
 _quote = json.encoder.encode_basestring
 _fingerprint = lru_cache(64)(fingerprint)  # of values that many deliveries share
@@ -45,6 +45,9 @@ class UsualDelivery(NamedTuple):
     package_sha256: str | None
     profile: str | None
     updated_at: str
+    way: str
+    series: str
+    predecessor: str | None
     person: str
     inputs: str
     key: str
@@ -77,9 +80,11 @@ class UsualDelivery(NamedTuple):
 _ABOUT = tuple(sorted(PERSON_FIELDS))  # as canonical JSON has them
 _ADDRESS = UsualDelivery._fields.index("address")
 _PERSON = slice(_ADDRESS, _ADDRESS + len(_ABOUT))
+_TOLD = tuple(f'"{name}":' for name in _ABOUT)  # as `personal_evidence` has them: in full up to so many characters
+_LONGEST = tuple(0 if name == "columns" else LONGEST_RECORDED for name in _ABOUT)
 _DELIVERY = (
     *("id", "plan", "generation", "language", "locator", "state", "attempt", "deferrals", "owner", "armed_at", "not_before", "said"),
-    *("message_id", "package_sha256", "profile", "updated_at", "person"),
+    *("message_id", "package_sha256", "profile", "updated_at", "way", "series", "predecessor", "person"),
 )
 COLUMNS = (
     *(delivery.c[name] for name in _DELIVERY),
@@ -92,6 +97,7 @@ COLUMNS = (
 )
 Step = Sequence[Any]  # an event, in the order of Link
 _AT, _EVENT, _BEFORE, _AFTER, _BY, _EVIDENCE, _PERSONAL, _COMMITMENT = 1, 3, 4, 5, 6, 7, 8, 10
+_MAIL, _HELD, _READY, _HANDED_OVER = map(str, (Way.MAIL, PasswordState.HELD, PasswordState.READY, PasswordState.HANDED_OVER))
 _LATER = frozenset({("accepted", "delivered"), ("accepted", "installed"), ("delivered", "installed")})
 _ALONE = frozenset({"reminded", "requested", "bound"})  # notes of what is not in a delivery's rows
 
@@ -114,13 +120,7 @@ def _is_as_told(row: UsualDelivery, steps: Sequence[Step]) -> bool:
         return False
     if len(steps) == 2:  # noqa: PLR2004  planned and frozen
         waits = row.state == "queued" and not row.attempt and row.said is None and row.outbox is not None
-        return (
-            waits
-            and row.updated_at == steps[1][_AT]
-            and row.password == PasswordState.HELD
-            and row.expires_at is None
-            and _is_sealed(row, steps[1])
-        )
+        return waits and row.updated_at == steps[1][_AT] and row.password == _HELD and row.expires_at is None and _is_sealed(row, steps[1])
     if len(steps) < 5:  # noqa: PLR2004  accepted
         return False
     return _as_sent(row, *steps[2:5]) and _as_received(row, steps[1], steps[4], steps[5:])
@@ -131,29 +131,41 @@ def _as_planned(row: UsualDelivery, step: Step) -> bool:
     if (
         step[_BEFORE] is not None
         or personal is None
-        or None in {row.plan, row.inputs, row.key, row.certificate}
+        or row.way != _MAIL
+        or row.series
+        or row.plan is None
+        or row.inputs is None
+        or row.key is None
+        or row.certificate is None
         or row.key != key_of(row.address)
     ):
         return False
     address, about = _quote(row.address), cast("tuple[str, ...]", row[_PERSON])
-    told = [f'"{name}":{_told(value, name)}' for name, value in zip(_ABOUT, about, strict=True) if value]
+    told = [
+        name + (_quote(value) if len(value) <= longest else f'"sha256:{_fingerprint(value)}"')
+        for name, longest, value in zip(_TOLD, _LONGEST, about, strict=True)
+        if value
+    ]
     return (
         evidence.startswith(
             f'{{"certificate_issuer":{_quote(row.issuer)},"certificate_not_after":{_quote(row.not_after)},'
             f'"certificate_serial":{_quote(row.serial)},"certificate_sha256":{_quote(row.certificate)},'
             f'"chain_sha256":"{_fingerprint(row.chain)}","generation":{row.generation},'
+            f'"inputs_sha256":"{_fingerprint(row.inputs)}","language":{_quote(row.language)},'
         )
-        and f'"inputs_sha256":"{_fingerprint(row.inputs)}","language":{_quote(row.language)},' in evidence
         and f'"locator_sha256":"{sha256(row.locator.encode()).hexdigest()}",' in evidence
-        and f',"plan":{quoted(row.plan)}' in evidence
+        and _ends_as_planned(evidence, f',"plan":{quoted(row.plan)}', row.predecessor)
         and personal.startswith(f'{{"address":{address},')
         and f'"person":{{{",".join(told)}}}' in personal
     )
 
 
-def _told(value: str, name: str) -> str:
-    """As `personal_evidence` has it."""
-    return f'"sha256:{_fingerprint(value)}"' if name == "columns" or len(value) > LONGEST_RECORDED else _quote(value)
+def _ends_as_planned(evidence: str, plan: str, predecessor: str | None) -> bool:
+    """Whether the plan stands there, then the predecessor if there is one; and neither a series nor a way other than by mail."""
+    end = plan if predecessor is None else f'{plan},"predecessor":{_quote(predecessor)}'
+    if evidence.endswith(end + "}"):
+        return True
+    return f'{end},"replaces":' in evidence and '"series":' not in evidence and '"way":' not in evidence
 
 
 def _as_frozen(row: UsualDelivery, step: Step) -> bool:
@@ -212,9 +224,9 @@ def _as_received(row: UsualDelivery, frozen: Step, accepted: Step, later: Iterab
     if row.state != last[_AFTER] or row.updated_at != last[_AT] or row.expires_at != _until(accepted[_AT], row.lasts):
         return False
     if revealed is None:
-        return row.password == PasswordState.READY and _is_sealed(row, frozen)
+        return row.password == _READY and _is_sealed(row, frozen)
     closed = row.closed_at, row.closed_by
-    return row.password == PasswordState.HANDED_OVER and row.sealed is None and closed == (revealed[_AT], revealed[_BY])
+    return row.password == _HANDED_OVER and row.sealed is None and closed == (revealed[_AT], revealed[_BY])
 
 
 def _response(step: Step) -> str | None:

@@ -13,19 +13,18 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, select
 
-from distributor.ledger import engine
+from distributor.ledger import checkpoints, engine
 from distributor.ledger.certificate_verification import verify_authorities, verify_certificates
 from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.people_verification import verify_people
 from distributor.ledger.projection import EVENT_COLUMNS, shown
 from distributor.ledger.queries import PAGE, to_event
 from distributor.ledger.request_verification import verify_requests
-from distributor.ledger.row_verification import LAST, ComparedRows, compare_rows
+from distributor.ledger.row_verification import LAST, ComparedRows, compare_rows, prove_others
 from distributor.ledger.schema_verification import verify_schema
 from distributor.ledger.side_by_side import Checks, Result, checks
 from distributor.ledger.tables import delivery, event, head, owner
 from distributor.ledger.transaction import ledger_identity
-from distributor.model import chain_range
 from distributor.model.audit_log import (
     MOST_FINDINGS,
     ORIGIN,
@@ -36,7 +35,8 @@ from distributor.model.audit_log import (
     SeenEvent,
     VerificationReport,
 )
-from distributor.model.chain_range import ChainRange
+from distributor.model.chain_proof import ChainProof, join, verifier
+from distributor.model.checkpoints import CheckpointComparison, Tree
 from distributor.model.states import State
 
 _LINKS = select(*EVENT_COLUMNS).where(event.c.seq > bindparam("last")).order_by(event.c.seq).limit(PAGE)
@@ -70,9 +70,12 @@ def verify(database: Database, observers: Sequence[ChainObserver] = ()) -> Verif
     with snapshot(database) as connection:
         events = connection.execute(select(func.max(event.c.seq))).scalar_one() or 0
     with checks(database, events) as run:
-        file, chain, claims, rows = run.start(_of_file), _Chain(database, observers, run, events), _Claims(), ComparedRows()
-        compared = _of_rows(database, chain.doubtful, run)
-        asked = _trusting(chain.doubtful, lambda: [run.start(verify_requests, chain.doubtful)])
+        file, doubtful, claims, rows = run.start(_of_file), set[str](), _Claims(), ComparedRows(ChainProof(events))
+        compared = _Rows(database, doubtful, run, events)
+        sizes = {min(size, events) for one in observers if isinstance(one, CheckpointComparison) for size in one.sizes}
+        trees = run.start(checkpoints.trees, sorted(sizes))
+        chain = _Chain(database, observers, doubtful, lambda: join(compared.proofs(), events), trees)
+        asked = _trusting(doubtful, lambda: [run.start(verify_requests, doubtful)])
         certificates = _of_certificates(run)
         schema = verify_schema(database, notes.append)
         if run.parts > 1:
@@ -80,13 +83,14 @@ def verify(database: Database, observers: Sequence[ChainObserver] = ()) -> Verif
         found = joined(
             chain.faults(claims),  # (0) each event with its hash and the one before, the last with the head; observers
             _of_name(database),  # (1) the ledger's name with the first event
-            _differences(compared, rows),  # (2) each delivery, its password and its message with its events
+            _differences(compared.results, rows),  # (2) each delivery, its password and its message with its events
             claims.faults(database),  # (3) the processes that sent with the events of their claims
-            _of_people(database, chain.doubtful, rows),  # (4) people, and where their certificates are public, with the same events
+            _of_people(database, doubtful, rows),  # (4) people, and where their certificates are public, with the same events
             _later(lambda: joined.from_iterable(asked())),  # (5) requests for another copy, and accounts, with their events
             _later(*certificates),  # (6) certificates with their own bytes, whose hash the events have
             schema,  # (7) tables, indexes and triggers with those that the migrations make
             _later(file),  # (8) the file by SQLite's own checks
+            _later(lambda: _of_events(database, looked_up=chain.proved and not rows.findings)),
         )
         findings = tuple(islice(found, MOST_FINDINGS))
     walk = chain.walk
@@ -108,45 +112,46 @@ def _trusting(doubtful: set[str], begin: Callable[[], list[Callable[[], Result]]
 # --- (0) the chain and its end ---------------------------------------------------------------------------------------
 
 
-_PART = select(*EVENT_COLUMNS).where(event.c.seq > bindparam("last"), event.c.seq <= bindparam("until")).order_by(event.c.seq).limit(PAGE)
 _SEEN = (
     select(*(event.c[name] for name in SeenEvent._fields))
     .where(event.c.seq > bindparam("last"), event.c.seq <= bindparam("until"))
     .order_by(event.c.seq)
     .limit(PAGE)
 )
-_HASH = select(event.c.hash).where(event.c.seq == bindparam("seq"))
-
-
-def prove_range(database: Database, start: int, until: int) -> ChainRange | None:
-    """The events after number `start`, up to `until`; None where any is not as it must be, or missing."""
-    with snapshot(database) as connection:
-        before = connection.execute(_HASH, {"seq": start}).scalar_one_or_none() if start else ORIGIN
-    if before is None:
-        return None
-    try:
-        part = chain_range.prove(start, before, engine.pages(database, _PART, PAGE, {"last": start, "until": until}))
-    except (TypeError, ValueError, AttributeError):  # what this program never writes; the verifier says what it is
-        return None
-    return part if part is not None and part.seq == until else None
+_PROVED = select(event.c.hash, event.c.at).where(event.c.seq == bindparam("seq"))
+_STATE = (
+    select(event.c.after)
+    .where(event.c.delivery == bindparam("delivery"), event.c.seq <= bindparam("until"), event.c.after.is_not(None))
+    .order_by(event.c.seq.desc())
+    .limit(1)
+)
 
 
 class _Chain:
     """Every link, in order, and the head that must name the last."""
 
-    def __init__(self, database: Database, observers: Sequence[ChainObserver], run: Checks, events: int) -> None:
-        """`run` proves the first `events` side by side, if it has several parts; that begins at once."""
+    def __init__(
+        self,
+        database: Database,
+        observers: Sequence[ChainObserver],
+        doubtful: set[str],
+        proof: Callable[[], ChainProof | None],
+        trees: Callable[[], list[Tree]],
+    ) -> None:
+        """`doubtful` is filled with the deliveries that have an event that does not hold: their rows cannot be compared with events.
+
+        `proof`: of the events that were there at the beginning; `trees`: of these events, for the checkpoints.
+        """
         self.walk = ChainVerifier()
-        self._observers = observers
         self.erased = 0
-        self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows cannot be compared with events
-        self._database = database
-        ends = [events * number // run.parts for number in range(run.parts + 1)] if run.parts > 1 else []
-        self._parts = [run.start(prove_range, start, end) for start, end in pairwise(ends)]
+        self.proved = False  # whether each event was, with the rows
+        self._database, self._observers, self._doubtful, self._proof, self._trees = database, observers, doubtful, proof, trees
 
     def faults(self, claims: _Claims) -> Iterator[str]:
         """What is wrong with them; `claims` is told each."""
-        if self._parts and self._prove(claims):
+        if (proof := self._proof()) is not None and proof.until:
+            self.proved = True
+            self._go_on(proof, claims)
             yield from self._observed()
         while True:
             with snapshot(self._database) as connection:
@@ -155,7 +160,7 @@ class _Chain:
             for link in map(Link._make, page):
                 if found := self.walk.verify_link(link):
                     if link.delivery is not None:
-                        self.doubtful.add(link.delivery)
+                        self._doubtful.add(link.delivery)
                     yield from found
                 self.erased += link.personal is None and bool(link.commitment)
                 for observer in self._observers:
@@ -165,22 +170,30 @@ class _Chain:
                 yield from self._end(ends)
                 return
 
-    def _prove(self, claims: _Claims) -> bool:
-        """Whether the parts are proved; then the walk goes on behind them."""
-        parts = [found for wait in self._parts if (found := wait()) is not None]
-        walk = chain_range.join(parts) if len(parts) == len(self._parts) else None
-        if walk is None:
-            return False
-        self.walk, self.erased = walk, sum(part.erased for part in parts)
-        for part in parts:
-            for evidence in part.claims:
-                claims.read(evidence)
-        return True
+    def _go_on(self, proof: ChainProof, claims: _Claims) -> None:
+        """Let the walk go on behind the events that were proved."""
+        until = proof.until
+
+        def state_of(delivery: str) -> str | None:
+            with self._database.reading() as connection:
+                return connection.execute(_STATE, {"delivery": delivery, "until": until}).scalar_one_or_none()
+
+        with self._database.reading() as connection:
+            hash_, at = connection.execute(_PROVED, {"seq": until}).one()
+        self.walk, self.erased = verifier(proof, hash_, at, state_of), len(proof.erased)
+        for evidence in sorted(proof.claims, key=proof.claims.__getitem__):
+            claims.read(evidence)
 
     def _observed(self) -> Iterator[str]:
         """What the observers find in the events that were proved."""
+        others = list[ChainObserver]()
+        for observer in self._observers:
+            if isinstance(observer, CheckpointComparison):
+                yield from observer.resume(self._trees())
+            else:
+                others.append(observer)
         pages = engine.pages(self._database, _SEEN, PAGE, {"last": 0, "until": self.walk.seq})
-        while waiting := [observer for observer in self._observers if observer.waits]:
+        while waiting := [observer for observer in others if observer.waits]:
             page = next(pages, ())
             for seen in map(SeenEvent._make, page):
                 for observer in waiting:
@@ -214,25 +227,45 @@ def _of_name(database: Database) -> Iterator[str]:
 # --- (2) deliveries, and (4) people ----------------------------------------------------------------------------------
 
 
-def _of_rows(database: Database, doubtful: set[str], run: Checks) -> Callable[[], Iterator[ComparedRows]]:
-    borders = ["", *_borders(database, run.parts), LAST]
-    return _trusting(doubtful, lambda: [run.start(compare_rows, after, until, doubtful) for after, until in pairwise(borders)])
+class _Rows:
+    """The comparison of the deliveries with their events, which also proves the events; it begins at once."""
+
+    def __init__(self, database: Database, doubtful: set[str], run: Checks, events: int) -> None:
+        self._borders = [*_borders(database, run.parts), LAST]
+        self._database, self._doubtful, self._run = database, doubtful, run
+        self._begun, self._others = self._begin(events), run.start(prove_others, events)
+
+    def _begin(self, events: int) -> list[Callable[[], ComparedRows]]:
+        return [self._run.start(compare_rows, *ends, self._doubtful, events) for ends in pairwise(self._borders)]
+
+    def proofs(self) -> Iterator[ChainProof]:
+        """What was proved of the events, part by part."""
+        yield from (wait().proof for wait in self._begun)
+        yield self._others()
+
+    def results(self) -> Iterator[ComparedRows]:
+        """Compared again where other deliveries became doubtful than those that the proofs found so."""
+        found = set[str | None]().union(*(wait().proof.doubtful for wait in self._begun))
+        return (wait() for wait in (self._begun if found == self._doubtful else self._begin(0)))
 
 
 def _differences(compared: Callable[[], Iterator[ComparedRows]], all_: ComparedRows) -> Iterator[str]:
     """Where a delivery differs from its events; `all_` becomes what all of them are."""
     for found in compared():
         all_.compared += found.compared
+        all_.findings += found.findings
         all_.people |= found.people
         yield from found.findings
 
 
 def _borders(database: Database, parts: int) -> list[str]:
-    """Ids that divide the deliveries into parts of one size."""
+    """Ids that divide the deliveries into parts of one size; the first is before all of them."""
     with snapshot(database) as connection:
         number = connection.execute(select(func.count()).select_from(delivery)).scalar_one() if parts > 1 else 0
-        asked = select(delivery.c.id).order_by(delivery.c.id).limit(1)
-        found = [connection.execute(asked.offset(number * part // parts)).scalar_one() for part in range(1, parts)] if number else []
+        asked = select(delivery.c.id).where(delivery.c.id >= bindparam("last")).order_by(delivery.c.id).limit(1).offset(number // parts)
+        found = [""]
+        while number and len(found) < parts:
+            found.append(connection.execute(asked, {"last": found[-1]}).scalar_one())
     return list(dict.fromkeys(found))
 
 
@@ -300,11 +333,27 @@ def _of_certificates(run: Checks) -> list[Callable[[], list[str]]]:
 # --- (8) the file ----------------------------------------------------------------------------------------------------
 
 
+_STRAYS = (
+    'SELECT broken."table" FROM sqlite_master AS known, pragma_foreign_key_check(known.name) AS broken '
+    "WHERE known.type = 'table' AND (known.name = 'event') = ?"
+)
+
+
 def _of_file(database: Database) -> list[str]:
     if not database.sqlite:
         return []
     with database.reading() as connection:
         faults = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
-        strays = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
-    found = [f"database: {fault}" for fault in faults if fault != "ok"]
-    return found + [f'database: a row of "{table}" refers to a missing row' for table in strays]
+    return [f"database: {fault}" for fault in faults if fault != "ok"] + _strays(database, of_events=False)
+
+
+def _of_events(database: Database, *, looked_up: bool) -> list[str]:
+    """`looked_up`: whether every event's delivery was."""
+    return [] if looked_up or not database.sqlite else _strays(database, of_events=True)
+
+
+def _strays(database: Database, *, of_events: bool) -> list[str]:
+    """Rows of `event`, or of all other tables, that refer to missing ones."""
+    with database.reading() as connection:
+        strays = [row[0] for row in connection.exec_driver_sql(_STRAYS, (of_events,))]
+    return [f'database: a row of "{table}" refers to a missing row' for table in strays]

@@ -38,6 +38,8 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
             "use": use,
             "expired": generation > 1,
         },
+        "series": {"number": 1, "total": 2} if use == "encryption" else None,
+        "renews": datetime(2026, 11, 30, 8, tzinfo=UTC) if use == "signing" else None,
         "file_name": "Alice Example SMIME 2026 4f2a90c1.pfx",
         "sender": {"address": "certificates@example.org", "name": "Certificate Service"},
         "contact": "certificates@example.org",

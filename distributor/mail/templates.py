@@ -44,6 +44,8 @@ CALENDAR = "calendar.txt"  # the title of a calendar entry, then its text
 MESSAGE, PASSWORD, LETTER = "message", "password", "password_letter"  # kinds of templates: the folders they are in
 EXPIRING, UNCOLLECTED, UNCONFIRMED = REMINDERS = ("reminder/expiring", "reminder/uncollected", "reminder/unconfirmed")
 INCIDENT = "incident"  # what a person is told; no message, since it may be read out
+INTUNE = "intune"  # what remains to be done in Intune's portal; no message either
+INTUNE_FILES = ("ios.txt", "android.txt")
 FILES_OF = {LETTER: LETTER_FILES, EXPIRING: (*FILES, CALENDAR), INCIDENT: ("body.txt",)}  # of the other kinds: FILES
 LAST_RESORT = "en"
 LAYOUT, STYLES = "message/_layout.html", "s"  # a template, and the name in it under which pages import its styles

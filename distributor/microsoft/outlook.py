@@ -1,6 +1,6 @@
 """Choices -> Outlook's app-configuration keys for S/MIME, in the formats of device management systems (facts: intune.md 1, 2).
 
-Only keys that Microsoft documents, the same for iOS and Android. `CertsFromIntune` is not among them: nothing says what it does alone.
+Only keys that Microsoft documents, the same for iOS and Android; and `CertsFromIntune` where it is asked for, which exports show.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Setting:
         return str(self.value).lower() if isinstance(self.value, bool) else self.value
 
 
-def settings(*, sign: bool, encrypt: bool, users_may_change: bool, ldap: str | None) -> list[Setting]:
-    """The keys that turn S/MIME on. Raises BadHost."""
+def settings(*, sign: bool, encrypt: bool, users_may_change: bool, ldap: str | None, deploy: bool = False) -> list[Setting]:
+    """The keys that turn S/MIME on. `deploy`: Intune installs the certificates, in the portal's own words. Raises BadHost."""
     free = users_may_change
     may = "people can" if free else "people cannot"
     found = [
@@ -57,6 +57,8 @@ def settings(*, sign: bool, encrypt: bool, users_may_change: bool, ldap: str | N
     ]
     if ldap is not None:
         found.append(Setting(f"{PREFIX}SMIMEEnabled.LDAPHostName", host(ldap), None, "LDAP server for recipients' certificates"))
+    if deploy:
+        found.append(Setting(f"{PREFIX}SMIMEEnabled.CertsFromIntune", True, None, "S/MIME certificates are deployed from Intune"))
     return found
 
 

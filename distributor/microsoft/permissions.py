@@ -48,6 +48,8 @@ READ_PEOPLE = RequiredPermission("User.Read.All", wider=_ALL_OF_IT | {"User.Read
 READ_GROUPS = RequiredPermission(
     "GroupMember.Read.All", wider=_ALL_OF_IT | {"GroupMember.ReadWrite.All", "Group.Read.All", "Group.ReadWrite.All"}
 )
+IMPORT_PFX = RequiredPermission("DeviceManagementConfiguration.ReadWrite.All")
+MANAGE_APPS = RequiredPermission("DeviceManagementApps.ReadWrite.All")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,9 @@ def excess_permissions(
 
 
 def needless(shown: Collection[str], needed: Collection[str]) -> list[str]:
-    """Permissions that no table uses."""
-    return sorted(one for one in shown if one not in needed and one not in _PERSONS and not one.startswith(_PHONES))
+    """Permissions that no table uses. Those of Intune count where one is needed; else the app may have them for other work."""
+    others = () if any(one.startswith(_PHONES) for one in needed) else (_PHONES,)
+    return sorted(one for one in shown if one not in needed and one not in _PERSONS and not one.startswith(others))
 
 
 def _narrowing(app: App, uses: Sequence[PermissionUse], wide: Sequence[str], scope: str) -> str:

@@ -226,6 +226,16 @@ def sent_items_retention(app: App, mailboxes: Sequence[str]) -> str:
     )
 
 
+# --- Intune ----------------------------------------------------------------------------------------------------------
+
+
+def delete_imported(records: Sequence[str]) -> str:
+    """Delete imported certificates by the ids of their records, so that no further device gets them."""
+    names = ",".join(quoted(_id(record)) for record in records)
+    gone = 'Invoke-MgGraphRequest -Method DELETE -Uri "beta/deviceManagement/userPfxCertificates/$_"'
+    return f"{graph(App(), 'DeviceManagementConfiguration.ReadWrite.All')}; {names} | ForEach-Object {{ {gone} }}"
+
+
 # --- credentials -----------------------------------------------------------------------------------------------------
 
 

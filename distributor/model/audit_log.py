@@ -7,7 +7,7 @@ Personal fields enter as `commitment`, the SHA-256 of a random salt and their ca
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,8 +15,10 @@ from typing import NamedTuple, Protocol
 
 from distributor.model.states import ADOPTED, EDGES, State
 
+COPIED = "copied"  # the last event of a ledger that was copied, and of its copy: one of the two may be used from then on
 ADOPTION = "adopted"  # the event that takes a restored ledger into use; events that follow from it have its number under this key
 ORIGIN = "0" * 64  # the previous hash of the first event
+REMINDED, REMINDER_REFUSED = "reminded", "reminder-refused"  # events of reminders
 PROVED = "proved"  # the event of a proof that came after a person's word had already made the delivery installed
 MOST_FINDINGS = 1000  # of a verification; a chain cut in two would give one for each event after the cut
 ERASED = "erased"  # an event whose evidence lists, as `events`, the numbers of earlier events that lost their personal fields
@@ -85,9 +87,11 @@ def quoted(value: str | None) -> str:
 
 
 class ChainVerifier:
-    """Verifies a chain from its first event, link by link; `states` has the state of every delivery afterwards."""
+    """Verifies a chain from its first event, link by link; `states` has the state of every delivery that it saw."""
 
-    def __init__(self) -> None:
+    def __init__(self, state_of: Callable[[str], str | None] = lambda _: None) -> None:
+        """`state_of`: the state of a delivery before the first event that is verified here."""
+        self._state_of = state_of
         self.seq = 0
         self.hash = ORIGIN
         self.at = ""
@@ -122,7 +126,7 @@ class ChainVerifier:
             yield f"event {seq}: its personal fields are missing, but no event records their erasure"
 
     def _state_faults(self, link: Link, delivery: str) -> list[str]:
-        before = self.states.get(delivery)
+        before = self.states.get(delivery) or self._state_of(delivery)
         if link.after is None:
             return [f"event {link.seq}: delivery {delivery} was never planned"] if before is None else []
         faults = []

@@ -14,16 +14,6 @@ from distributor.model.states import State
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits for one incoming file (`[limits]` in the configuration)."""
-
-    file: int = 2**20  # bytes; a real PFX with a chain has 4 to 10 KiB
-    archive: int = 512 * 2**20  # bytes
-    iterations: int = 2_000_000  # of one key derivation; NSS and GnuTLS use 600 000
-    open_seconds: float = 10.0  # all of a file's key derivations together, estimated before the first, and what the child process may take
-
-
-@dataclass(frozen=True, slots=True)
 class FilePart:
     """A file, or a member of a zip, as it was read. `source` is its name in messages, `path` and `member` find it again."""
 
@@ -122,10 +112,6 @@ class ParsedIdentities:
 # Publishing certificates in directories: values, the port of a directory, and the ledger's methods.
 
 
-REVOKED = "revoked"  # event: the delivery's certificate was revoked
-RELEASED = "released"  # event: the certificate was on hold and is valid again
-
-
 @dataclass(frozen=True, slots=True)
 class PublishableCertificate:
     """A certificate that a person received. `lost`: its message bounced after it was published."""
@@ -205,19 +191,6 @@ class Publications(Protocol):
 
 # --- revoking --------------------------------------------------------------------------------
 # Revocation of certificates that were planned or sent: values, and the ledger's methods.
-
-
-INCIDENT = "incident"  # the event of a certificate whose key may be in the wrong hands
-INCIDENT_RECORDED = "an incident was recorded on "  # the beginning of the text about such a certificate; a date follows
-IN_USE = frozenset(set(State) - {State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # somebody has the certificate, or will get it
-HOLD = "on hold"  # the end of a revocation's text that may be lifted again (RFC 5280 5.3.1 certificateHold); no other may
-HELD_BACK_PREFIX = "held back: "  # the beginning of the text for deliveries that wait because the clock jumped
-GOOD_AGAIN = "the certificate was on hold and is valid again"
-
-
-def is_hold(reason: str) -> bool:
-    """Whether a revocation's text says that it may be lifted again."""
-    return reason.endswith(f"{HOLD})")
 
 
 @dataclass(frozen=True, slots=True)

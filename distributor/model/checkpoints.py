@@ -79,6 +79,12 @@ class Tree:
         if len(self._waiting) == _BATCH:
             self._grow()
 
+    def extend(self, events: Sequence[str]) -> None:
+        """Add the next events by their hashes, which are such."""
+        self._waiting += map(bytes.fromhex, events)
+        self.size, self.event = self.size + len(events), events[-1] if events else self.event
+        self._grow()
+
     @property
     def edge(self) -> Edge:
         """The right edge with every event that was added."""
@@ -266,8 +272,22 @@ class CheckpointComparison:
         if not self._waiting:
             return ()
         self._tree.add(link.hash)
-        if self._tree.size < self._waiting[-1].size:
-            return ()
+        return () if self._tree.size < self._waiting[-1].size else self._reached()
+
+    @property
+    def sizes(self) -> list[int]:
+        """Of how many events each further checkpoint is."""
+        return [known.size for known in self._waiting]
+
+    def resume(self, trees: Iterable[Tree]) -> list[str]:
+        """As `step` with each event up to the last of these trees; there is one for each checkpoint that ends before it."""
+        found = []
+        for tree in trees:
+            self._tree = Tree(tree.size, tree.edge, tree.event)
+            found += self._reached()
+        return found
+
+    def _reached(self) -> list[str]:
         before = len(self._faults)
         while self._waiting and self._waiting[-1].size == self._tree.size:
             self._compare(self._waiting.pop())

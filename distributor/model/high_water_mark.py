@@ -1,15 +1,17 @@
-"""Values and messages about restored and copied ledgers: a ledger may be older than this host has seen, a fork, or used elsewhere last.
+"""Values and messages about restored and copied ledgers.
 
-Every copy of a ledger has the same id, so a backup, a snapshot or a replica is recognised by its last event.
+A ledger may be older than this host has seen, a fork, or used elsewhere last: every copy has the same id, so a backup, a snapshot or a
+replica is recognised by its last event. It may also have been copied to a database that is used instead: its last event says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from distributor.model.delivery import LeaseHolder
 from distributor.model.states import State
 
 HINT = "put the newest copy back, or adopt this one: `distributor ledger adopt --reason TEXT` (see docs/restore.md#restore-step-by-step)"
@@ -64,7 +66,7 @@ class Machine:
 class RestoredLedger:
     """Why nothing may be sent from a ledger until a person adopts it."""
 
-    kind: str  # older | forked | elsewhere | unknown | renamed
+    kind: str  # older | forked | elsewhere | unknown | renamed | copied
     message: str
     hint: str = HINT
 
@@ -98,8 +100,30 @@ class AdoptionResult:
     gap: EventGap | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerCopy:
+    """A finished copy: where it is, its rows by table, and the last event of both ledgers."""
+
+    source: str
+    target: str
+    rows: Mapping[str, int]
+    end: ChainEnd
+
+
+class CopyProgress(Protocol):
+    """Is told how many rows there are to write and to read back, then how many more are done."""
+
+    def begin(self, rows: int) -> None:
+        """The whole number, once."""
+        ...
+
+    def step(self, rows: int) -> None:
+        """So many more."""
+        ...
+
+
 class Adoptable(Protocol):
-    """The ledger's methods for restored copies."""
+    """The ledger's methods for restored copies, and for making one."""
 
     def restored(self) -> RestoredLedger | None:
         """Why nothing may be sent from this ledger; None where it is the one that was last used here."""
@@ -111,6 +135,22 @@ class Adoptable(Protocol):
 
     def adopt(self, reason: str, *, nothing_sent: bool = False) -> AdoptionResult:
         """Take it into use: deliveries that may have been sent meanwhile become ambiguous, unless a person knows that nothing was sent."""
+        ...
+
+    def check_copy(self, url: str) -> None:
+        """Raise what `copy_to` would raise about the target, or because this ledger may not be copied, without writing anything."""
+        ...
+
+    def copy_to(
+        self, url: str, alive: Callable[[LeaseHolder], bool | None], progress: CopyProgress, *, analysis: bool = False
+    ) -> LedgerCopy:
+        """Copy every row into an empty database of the other kind, which is used instead of this one from then on.
+
+        For `analysis` this one stays in use, and nothing can be sent from the copy. Nobody writes meanwhile. Both ledgers end with the same
+        event, every table is read back and compared, and the target appears as a whole or not at all. Raises UsageError for a database of
+        the same kind, InvalidInput for a target that is not empty or a ledger that must be adopted first, ServiceUnavailable while
+        messages are being packed or sent.
+        """
         ...
 
 
@@ -145,6 +185,20 @@ def changed_identity(end: ChainEnd, fault: str) -> RestoredLedger:
     """Somebody changed the ledger's id, so its mark cannot be found."""
     hint = "replace it with a copy that passes `distributor audit verify` (see docs/restore.md#restore-step-by-step)"
     return RestoredLedger("renamed", f"this ledger was modified outside distributor: {fault}; {_ends(end)}", hint)
+
+
+def copied_ledger(end: ChainEnd, to: str, source: str, *, analysis: bool) -> RestoredLedger:
+    """The ledger's last event says that its copy in another database is used instead; or it is itself a copy that is not to be used."""
+    if analysis:
+        message = f"this is a copy for analysis of {source}, which is still in use; {_ends(end)}"
+        hint = "use that one; or adopt this one, and never send from that one again: `distributor ledger adopt --reason TEXT`"
+    else:
+        message = f"this ledger was copied to {to}, which is used instead since {_event(end)}"
+        hint = (
+            "set `ledger.url` to that database; if the copy does not exist, run the same `distributor ledger copy` again,"
+            " or use this ledger: `distributor ledger adopt --nothing-sent --reason TEXT`"
+        )
+    return RestoredLedger("copied", message, f"{hint} (see docs/deploy.md#from-sqlite-to-postgresql-and-back)")
 
 
 def missing_ledger(mark: HighWaterMark, file: str) -> tuple[str, str]:

@@ -53,6 +53,7 @@ class CheckId(StrEnum):
     NOT_PUBLISHED = "not-published"
     COLUMNS = "columns"
     NO_MAILBOX = "no-mailbox"
+    OTHER_WAY = "other-way"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from distributor.model.attempts import (
+    AttemptUpdate,
+    Claim,
+    DraftRef,
+    LastAttempt,
+    OutboundMessage,
+    Outcome,
+    PackedMessage,
+    PackingTask,
+    TrackedMessage,
+    TrackingEvent,
+)
 from distributor.model.attention import AttentionQueries
 from distributor.model.audit_log import AuditRecord, ChainObserver, Event, Link, VerificationReport
 from distributor.model.audit_report import AuditReports
@@ -15,35 +27,27 @@ from distributor.model.checkpoints import Checkpoints, VerifierKey
 from distributor.model.csv_table import FurtherColumns
 from distributor.model.delivery import (
     ALL_SENDERS,
-    AttemptUpdate,
-    Claim,
-    CleanupStore,
     Delivery,
     DeliveryFilter,
     DeliveryRequest,
-    DraftRef,
     ExistingDelivery,
-    LastAttempt,
     LeaseHolder,
-    OutboundMessage,
-    Outcome,
-    PackedMessage,
-    PackingTask,
     SealedPassword,
     SenderFilter,
+    ServedBy,
     Taken,
-    TrackedMessage,
-    TrackingEvent,
 )
 from distributor.model.high_water_mark import Adoptable
 from distributor.model.issues import CheckedChain, Diagnostic, Issue, WorkerFailure
 from distributor.model.ledger_queries import LedgerTimes, MailboxQueries
+from distributor.model.mailbox_cleanup import CleanupStore
+from distributor.model.metrics import FigureQueries
 from distributor.model.people import Person
 from distributor.model.reminders import Reminders
 from distributor.model.requests import RequestLedger
 from distributor.model.resealing import SealedPasswords
 from distributor.model.secret import Secret
-from distributor.model.states import State
+from distributor.model.states import State, Way
 
 Job = TypeVar("Job")
 Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  the shorter name says it
@@ -177,6 +181,7 @@ class Ledger(  # all that one class implements
     Revocations,
     RequestLedger,
     MailboxQueries,
+    FigureQueries,
     LedgerTimes,
     PasswordChannels,
     SealedPasswords,
@@ -206,6 +211,14 @@ class Ledger(  # all that one class implements
         """Record requests as planned; ExistingDelivery for a known pair (unless withdrawn), Taken for another person's certificate."""
         ...
 
+    def served_otherwise(self, people: Sequence[str], way: Way) -> Mapping[str, ServedBy]:
+        """Those of the people (Address.key) who have, or are to get, certificates only by another way than this one."""
+        ...
+
+    def old_certificates(self, people: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """By Address.key, the SHA-256 of the old certificates whose keys these people have, or are to get, for old mail."""
+        ...
+
     def regenerate(
         self,
         delivery: str,
@@ -222,8 +235,14 @@ class Ledger(  # all that one class implements
         ...
 
     # pack
-    def lease(self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
-        """Planned deliveries to pack, leased to `owner`; another owner gets others."""
+    def lease(
+        self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter, dead: frozenset[str] = frozenset()
+    ) -> list[PackingTask]:
+        """Planned deliveries to pack, leased to `owner`; another owner gets others. `dead`: owners by id whose leases are over."""
+        ...
+
+    def packers(self, owner: LeaseHolder, scope: DeliveryFilter) -> dict[LeaseHolder, int]:
+        """How many planned deliveries each other owner has leased."""
         ...
 
     def enqueue(self, packed: Sequence[PackedMessage], owner: LeaseHolder) -> list[bool]:

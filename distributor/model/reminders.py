@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-REMINDED, REMINDER_REFUSED = "reminded", "reminder-refused"  # events
 EXPIRY_STEPS = (30, 14, 7, 3, 1)  # days before a certificate expires
 EXPIRED = "expired"
 LONGEST_EXPIRED = timedelta(days=30)  # a certificate that expired before is only listed: nobody is written to about what was long ago

@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from typing import Protocol, Self
 
 from distributor.errors import RequestDenied
 from distributor.model.delivery import Delivery
 from distributor.model.mailboxes import MailboxPositions, NoticeRecords
-from distributor.model.states import State
+from distributor.model.states import RequestState, State
 
 REQUEST_PREFIX = "r-"  # of every request's id
 PORTAL_PREFIX = "portal:"  # of `by`, before the subject of an account that signed in
-
-
-class RequestState(StrEnum):
-    """Where a request stands."""
-
-    OPEN = "open"
-    APPROVED = "approved"
-    DENIED = "denied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +153,7 @@ class ExposedDelivery:
     revealed_at: datetime | None
     withdrawn: bool  # by this incident: it had not left yet
     password_destroyed: bool  # by this incident
+    record: str | None = None  # in Intune, which gives it to devices until the record is deleted
 
 
 @dataclass(frozen=True, slots=True)

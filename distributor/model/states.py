@@ -63,6 +63,13 @@ def allowed(before: State | None, after: State, *, adopted: bool = False) -> boo
     return after in EDGES[before] or (adopted and before is not None and after in ADOPTED.get(before, ()))
 
 
+class Way(StrEnum):
+    """How a package reaches its person."""
+
+    MAIL = "mail"  # an attachment, with a password for the person
+    INTUNE = "intune"  # imported into Intune, which installs it on enrolled devices
+
+
 class PasswordState(StrEnum):
     """The state of a password."""
 
@@ -71,3 +78,11 @@ class PasswordState(StrEnum):
     HANDED_OVER = "handed-over"
     EXPIRED = "expired"  # its time is over; the sealed bytes stay for some days, in case the clock was wrong
     DESTROYED = "destroyed"  # some days after it expired, or by a resend, a withdrawal or an incident; the sealed bytes are gone
+
+
+class RequestState(StrEnum):
+    """Where a request stands."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    DENIED = "denied"

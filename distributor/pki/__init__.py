@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from distributor.model.certificates import Limits, ParsedIdentities, ParseProblem, SourceMaterial
+from distributor.model.certificates import ParsedIdentities, ParseProblem, SourceMaterial
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.pki.asn1 import Unreadable
 
 

@@ -101,6 +101,15 @@ def check_certificate(info: CertificateInfo, person: Address | None, now: dateti
     return [*_time(info, now), *_purpose(info), *_strength(info), *(_addressed(info, person) if person else ())]
 
 
+_STILL_WRONG = frozenset({CheckId.IS_CA, CheckId.KEY_TYPE, CheckId.ADDRESS_MISMATCH, CheckId.BAD_ADDRESS, CheckId.NO_ADDRESS})
+
+
+def check_old(info: CertificateInfo, person: Address | None) -> list[Issue]:
+    """Every issue of an expired certificate whose key is delivered for old mail: nobody trusts or validates it any more."""
+    issues = [*_purpose(info), *_strength(info), *(_addressed(info, person) if person else ())]
+    return [issue for issue in issues if issue.severity is Severity.ERROR and issue.check in _STILL_WRONG]
+
+
 def addresses(info: CertificateInfo) -> tuple[list[Address], list[BadAddress]]:
     """The mail addresses in the certificate, each mailbox once, and the entries that are no valid address.
 
@@ -138,15 +147,18 @@ def subject_address(info: CertificateInfo) -> Address | Issue:
 
 def _time(info: CertificateInfo, now: datetime) -> Iterator[Issue]:
     if fault := validity_fault(info, now):
-        yield _error(
-            fault[0], f"the certificate {fault[1]}", _REISSUE if fault[0] is CheckId.EXPIRED else "run `distributor plan` again then"
-        )
+        hint = _expired_hint(info) if fault[0] is CheckId.EXPIRED else "run `distributor plan` again then"
+        yield _error(fault[0], f"the certificate {fault[1]}", hint)
     elif info.not_after - now < SOON:
         yield _warning(
             CheckId.EXPIRES_SOON,
             f"the certificate expires on {_day(info.not_after)}",
             "renew the certificate soon; Outlook warns during the last 30 days",
         )
+
+
+def _expired_hint(info: CertificateInfo) -> str:
+    return f"{_REISSUE}; to read old mail, deliver this one with --history" if "encrypt" in info.usages else _REISSUE
 
 
 def _purpose(info: CertificateInfo) -> Iterator[Issue]:

@@ -28,7 +28,7 @@ from distributor.model.secret import Secret
 from distributor.pki import asn1, pbe
 from distributor.pki.asn1 import Value
 from distributor.pki.certificate import Certificate, load
-from distributor.pki.checks import check_certificate
+from distributor.pki.checks import check_certificate, check_old
 from distributor.pki.keypairs import spki
 from distributor.pki.pbe import EncodedPassword, Mac, Scheme
 
@@ -70,8 +70,10 @@ class PackageContent:
     der: bytes | None = None  # of the leaf, where `leaf` is a copy that the library can read
 
 
-def check_package(content: PackageContent, certificate_sha256: str, person: Address, now: datetime) -> ParseProblem | None:
-    """Why an identity about to be packaged must not be sent; None where it may.
+def check_package(
+    content: PackageContent, certificate_sha256: str, person: Address, now: datetime, *, old: bool = False
+) -> ParseProblem | None:
+    """Why an identity about to be packaged must not be sent; None where it may. `old`: an old key for old mail, which has expired.
 
     The last check, where the message is made: between the plan and this moment the ledger, the files or the clock may have changed.
     """
@@ -83,7 +85,7 @@ def check_package(content: PackageContent, certificate_sha256: str, person: Addr
         return cert
     if isinstance(cert.info, ParseProblem):
         return cert.info
-    for issue in check_certificate(cert.info, person, now):
+    for issue in check_old(cert.info, person) if old else check_certificate(cert.info, person, now):
         if issue.severity is Severity.ERROR and issue.check in _DECISIVE:
             return ParseProblem(issue.check, issue.message, _HINTS.get(issue.check, issue.hint))
     if spki(content.key.public_key()) != cert.public_key:
@@ -165,9 +167,14 @@ def _certificate(der: bytes) -> Certificate:
     return found
 
 
+def usages_of(leaf: x509.Certificate) -> tuple[str, ...]:
+    """Of "sign" and "encrypt": what mail programs may use it for."""
+    return _certificate(leaf.public_bytes(Encoding.DER)).usages
+
+
 def only_use(leaf: x509.Certificate) -> str:
     """Its only purpose, "signing" or "encryption"; empty where it is for both."""
-    usages = _certificate(leaf.public_bytes(Encoding.DER)).usages
+    usages = usages_of(leaf)
     return _USES[usages[0]] if len(usages) == 1 else ""
 
 
@@ -175,7 +182,7 @@ _USES = {"sign": "signing", "encrypt": "encryption"}
 
 
 def friendly_name(person: Person, issued: datetime, use: str = "") -> str:
-    """What the phone shows in its list of certificates: "Alice Example 2026-11", or "Alice Example 2026-11 signing", in ASCII."""
+    """What the phone shows in its list of certificates: "Alice Example 2026-11", with "signing" or "old 1" behind it, in ASCII."""
     return f"{plain_name(person)} {issued:%Y-%m} {use}".rstrip()
 
 

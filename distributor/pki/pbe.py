@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from distributor.model.certificates import Limits, ParseProblem
+from distributor.model.certificates import ParseProblem
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.pki import asn1
 from distributor.pki.asn1 import Unreadable, Value
 

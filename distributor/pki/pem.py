@@ -12,8 +12,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
-from distributor.model.certificates import Limits, ParsedIdentities, ParseProblem
+from distributor.model.certificates import ParsedIdentities, ParseProblem
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs, spki, sst
 from distributor.pki.asn1 import Unreadable

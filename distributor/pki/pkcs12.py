@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
-from distributor.model.certificates import Limits, ParsedIdentities, ParseProblem, SourceMaterial
+from distributor.model.certificates import ParsedIdentities, ParseProblem, SourceMaterial
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs, pbe
 from distributor.pki.asn1 import Unreadable, Value, to_definite_length, wrap

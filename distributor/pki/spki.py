@@ -13,7 +13,8 @@ from distributor.pki import asn1
 from distributor.pki.asn1 import Value, wrap
 
 _BOOLEAN, _BITS, _EXTENSIONS = 0x01, 0x03, 0xA3
-_BASIC_CONSTRAINTS = bytes.fromhex("551d13")
+_BASIC_CONSTRAINTS, _KEY_USAGE = bytes.fromhex("551d13"), bytes.fromhex("551d0f")
+_SIGNS, _ENCIPHERS, _AGREES = 0xC0, 0x20, 0x08  # of the first octet of keyUsage (RFC 5280 4.2.1.3)
 _RSA, _EC = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
 _KINDS = {
     "1.2.840.113549.1.1.7": "rsaes-oaep",
@@ -63,15 +64,34 @@ def tbs_fields(certificate: bytes) -> list[Value]:
 def is_authority(certificate: bytes) -> bool:
     """Whether a certificate's basic constraints make it a CA; False where the bytes are no certificate."""
     try:
-        extensions = next(field for field in tbs_fields(certificate)[6:] if field.tag == _EXTENSIONS)
-        for extension in asn1.read(extensions.content).sequence(0):
-            name, *_critical, octets = extension.sequence(2)
-            if name.content == _BASIC_CONSTRAINTS:
-                parts = asn1.read(octets.octets()).sequence(0)
-                return bool(parts) and parts[0].tag == _BOOLEAN and any(parts[0].content)
-    except (ValueError, StopIteration):
-        pass
-    return False
+        found = _extension(certificate, _BASIC_CONSTRAINTS)
+        parts = asn1.read(found).sequence(0) if found is not None else []
+    except ValueError:
+        return False
+    return bool(parts) and parts[0].tag == _BOOLEAN and any(parts[0].content)
+
+
+def mail_uses(certificate: bytes) -> frozenset[str]:
+    """What a mail program may use it for, of "sign" and "encrypt", as `Certificate.usages`; both where it cannot be read."""
+    try:
+        found = _extension(certificate, _KEY_USAGE)
+        for_key = _ENCIPHERS if key_type(public_key_info(certificate)).startswith("rsa-") else _AGREES
+        bits = asn1.read(found).wanted(_BITS).content[1:2] if found is not None else b""
+    except ValueError:
+        return frozenset({"sign", "encrypt"})
+    allowed = bits[0] if bits else (0 if found is not None else 0xFF)
+    return frozenset(name for name, mask in (("sign", _SIGNS), ("encrypt", for_key)) if allowed & mask)
+
+
+def _extension(certificate: bytes, wanted: bytes) -> bytes | None:
+    """The value of an extension; None where the certificate has none. Raises ValueError."""
+    for field in tbs_fields(certificate)[6:]:
+        if field.tag == _EXTENSIONS:
+            for extension in asn1.read(field.content).sequence(0):
+                name, *_critical, octets = extension.sequence(2)
+                if name.content == wanted:
+                    return octets.octets()
+    return None
 
 
 def key_type(info: bytes) -> str:

@@ -20,8 +20,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from distributor import bootstrap
+from distributor.bootstrap import metrics, requests
 from distributor.bootstrap import portal as parts
-from distributor.bootstrap import requests
 from distributor.config import Settings
 from distributor.errors import Error, RequestDenied, ServiceUnavailable, UsageError
 from distributor.mail.templates import packaged
@@ -33,6 +33,7 @@ from distributor.portal.sessions import Session, SessionStore, form_token, new_t
 from distributor.portal.sign_in import LANGUAGE, SESSION, own_path, roles_of, set_cookie, unavailable
 from distributor.portal.views import STAFF_LANGUAGE, Views, accepted, nearest
 from distributor.portal.visit import Actions, Limited, NotHere, Page, Portal, Visit
+from distributor.workflows.metrics import CONTENT_TYPE
 
 VISITOR = "__Host-visitor"  # the cookie that the forms of somebody who is not signed in belong to
 VISITOR_SECONDS = 24 * 3600
@@ -80,7 +81,12 @@ def create_app(portal: Portal) -> ASGIApp:
         del error
         return _answer(portal, None, request)
 
-    routes = [*map(route, PAGES), Route("/static/{name}", static), Route("/healthz", healthy)]
+    routes = [
+        *map(route, PAGES),
+        Route("/static/{name}", static),
+        Route("/healthz", healthy),
+        Route("/metrics", partial(_measured, portal)),
+    ]
     app = Starlette(
         routes=routes,
         exception_handlers={404: missing, 405: missing},
@@ -107,6 +113,8 @@ def compose(settings: Settings, ledger: Ledger) -> Portal:
             fulfil=partial(parts.fulfil, settings),
             incident_text=partial(requests.incident_text, settings),
             send_again=partial(parts.send_again, settings),
+            metrics=partial(metrics.text, settings),
+            metrics_token=parts.metrics_token(settings),
             address_of=partial(parts.address_of, settings),
         ),
         views=views,
@@ -193,6 +201,20 @@ def _session(portal: Portal, cookies: Mapping[str, str]) -> Session | None:
     if session is None:
         return None
     return replace(session, roles=session.roles & roles_of(portal.settings, session.account.subject, session.groups))
+
+
+def _measured(portal: Portal, request: Request) -> Response:
+    """Figures for Prometheus, to who has the token; without one in the configuration there is no such page."""
+    token, given = portal.actions.metrics_token, request.state.headers.get("authorization", "")
+    if token is None:
+        return _answer(portal, None, request)
+    if not same_token(given, f"Bearer {token.reveal()}"):
+        return PlainTextResponse("unauthorized", 401, headers={"www-authenticate": "Bearer"})
+    try:
+        return PlainTextResponse(portal.actions.metrics(portal.ledger), media_type=CONTENT_TYPE)
+    except Error as error:
+        log.error("cannot read metrics: %s", error)
+        return PlainTextResponse("the ledger does not respond", 503)
 
 
 def _allowed(portal: Portal, page: Page | None, visit: Visit) -> Response:

@@ -11,8 +11,9 @@ from distributor.errors import Error, RequestDenied
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.people import key_of
 from distributor.model.ports import Ledger
-from distributor.model.requests import CopyRequest, RequestLimitReached, RequestState
-from distributor.model.states import PasswordState, State
+from distributor.model.requests import CopyRequest, RequestLimitReached
+from distributor.model.revocation import IN_USE
+from distributor.model.states import PasswordState, RequestState, State, Way
 from distributor.portal.pages import outcome, show, welcome
 from distributor.portal.security import REVEALS, log
 from distributor.portal.sign_in import again_first
@@ -44,7 +45,7 @@ class Words:
 def words(each: PersonalDelivery) -> Words:
     """What a delivery's owner is told."""
     state, tone = _state(each.delivery.state)
-    if each.expired:
+    if each.expired and not each.delivery.series:  # an old key for old mail has a password as any other
         return Words(state, "", "", "", reveal=False, again=False, confirm=False)
     ready = each.delivery.password_state is PasswordState.READY and each.delivery.password_channel == CHANNEL
     waiting = each.request is not None and each.request.state is not RequestState.DENIED and each.request.planned is None
@@ -55,7 +56,7 @@ def words(each: PersonalDelivery) -> Words:
         "" if each.request is None or each.request.planned else f"request_{each.request.state}",
         reveal=ready,
         again=not waiting and each.delivery.state not in _PREPARING | {State.AMBIGUOUS},
-        confirm=each.delivery.state in _SENT,
+        confirm=each.delivery.state in _SENT and not each.expired,
     )
 
 
@@ -87,13 +88,13 @@ def _password(delivery: Delivery) -> str:
 
 
 def mine(portal: Portal, visit: Visit) -> list[PersonalDelivery]:
-    """The newest generation of each certificate of whoever is signed in, the one that is valid longest first."""
+    """The newest generation by mail of each certificate of whoever is signed in, the one that is valid longest first."""
     address = visit.signed_in.address
     if address is None:
         return []
     key = key_of(address)
     newest: dict[str, Delivery] = {}
-    for delivery in portal.ledger.deliveries(DeliveryFilter(addresses=frozenset({key}))):
+    for delivery in portal.ledger.deliveries(DeliveryFilter(addresses=frozenset({key}), way=Way.MAIL)):
         other = newest.get(delivery.certificate_sha256)
         if other is None or other.generation < delivery.generation:
             newest[delivery.certificate_sha256] = delivery
@@ -127,6 +128,15 @@ def own(portal: Portal, visit: Visit) -> PersonalDelivery:
     raise NotHere
 
 
+def _by_intune(portal: Portal, visit: Visit) -> bool:
+    """Whether Intune installs a certificate of whoever is signed in."""
+    address = visit.signed_in.address
+    if address is None:
+        return False
+    scope = DeliveryFilter(addresses=frozenset({key_of(address)}), way=Way.INTUNE)
+    return any(each.state in IN_USE for each in portal.ledger.deliveries(scope))
+
+
 def home(portal: Portal, visit: Visit) -> Response:
     """What somebody sees first: the way in, or their certificates."""
     notice = visit.query.get("notice", "")
@@ -141,6 +151,7 @@ def home(portal: Portal, visit: Visit) -> Response:
         section="/",
         current=[each for each in found if not each.expired],
         old=[each for each in found if each.expired],
+        by_intune=_by_intune(portal, visit),
         words=words,
         notice=notice,
         leads_away=True,

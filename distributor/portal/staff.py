@@ -12,8 +12,7 @@ from distributor.errors import Error, RequestDenied
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.people import BadAddress, key_of, parse_address
 from distributor.model.ports import Ledger
-from distributor.model.requests import RequestState
-from distributor.model.states import PasswordState, State
+from distributor.model.states import PasswordState, RequestState, State
 from distributor.portal.pages import show
 from distributor.portal.person import CHANNEL, show_password
 from distributor.portal.security import SEARCHES, log

@@ -14,6 +14,7 @@ from distributor.errors import InvalidInput
 from distributor.model.delivery import Delivery
 from distributor.model.ports import Ledger, Vault
 from distributor.model.requests import CopyRequest, DayCount
+from distributor.model.secret import Secret
 from distributor.model.sign_in import IdentityProvider
 from distributor.model.states import State
 from distributor.portal.security import RateLimits, network_of
@@ -39,6 +40,8 @@ class Actions:
     incident_text: Callable[
         [Ledger, str, Sequence[ExposedCertificate]], tuple[str, InvalidInput | None]
     ]  # for a person; a template's fault
+    metrics: Callable[[Ledger], str]  # figures for Prometheus
+    metrics_token: Secret | None  # who has it may read them
     address_of: Callable[[str], str | None]  # Entra's object id -> the person's address, by the directory
 
 

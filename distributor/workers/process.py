@@ -28,12 +28,12 @@ def machine() -> Machine:
 
 
 def is_alive(holder: LeaseHolder) -> bool | None:
-    """Whether the holder's process runs; None when that cannot be known here: another machine, boot or container, or no /proc."""
+    """Whether the holder's process runs; None when that cannot be known here: another machine, boot or container, /proc that hides it."""
     if holder.started is None or holder.host != _host():
         return None
     match _stat(holder.pid):
         case None:
-            return False
+            return None if _exists(holder.pid) else False
         case (state, started):
             return started == holder.started and state not in _GONE
 
@@ -61,6 +61,17 @@ def _stat(pid: int) -> tuple[str, int] | None:
         return None
     fields = text.rpartition(")")[2].split()  # the name may hold spaces and parentheses
     return fields[0], int(fields[_START])
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process with this number, also where /proc shows none of other users (hidepid, ProtectProc)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _read(path: str) -> str | None:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from distributor.model.audit_log import Event
 from distributor.model.audit_report import DeliveryRecord, PersonRecord
-from distributor.model.certificates import INCIDENT, RELEASED, REVOKED
 from distributor.model.reminders import UNCOLLECTED_AFTER, UNCONFIRMED_AFTER
-from distributor.model.requests import CopyRequest, RequestState
-from distributor.model.states import RECEIVED, PasswordState, State
+from distributor.model.requests import CopyRequest
+from distributor.model.revocation import INCIDENT, RELEASED, REVOKED
+from distributor.model.states import RECEIVED, PasswordState, RequestState, State, Way
 
 SIGNED_ANSWER = "signed-answer"  # the kind of evidence that proves an installation
 MOST_LISTED = 500  # exceptions of a kind; all of them are marked in the table of deliveries
@@ -91,6 +91,8 @@ class Row:
     answer: Moment | None = None  # of the server
     later: Moment | None = None  # bounce, proof of delivery, or withdrawal, of which `later_state` is the state
     later_state: str = ""
+    way: Way = Way.MAIL
+    series: str = ""  # of an old key: which one of how many
     channel: str = ""
     password: PasswordState | None = None
     password_since: datetime | None = None
@@ -163,6 +165,8 @@ def to_row(person: PersonRecord, record: DeliveryRecord, events: Iterable[Event]
         planned=Moment(first.at, first.by),
         state=State.PLANNED,
         since=first.at,
+        way=Way(str(first.evidence.get("way", Way.MAIL))),
+        series=str(first.evidence.get("series", "")),
     )
     for event in rest:
         if event.after is not None:
@@ -266,7 +270,7 @@ def _of_certificate(row: Row, now: datetime) -> Iterator[tuple[Kind, datetime, s
         return
     if row.revoked is not None:
         yield Kind.UNUSABLE, row.revoked.at, _sentence("The certificate is revoked, and no other was sent since", row.revoked.words)
-    elif row.not_after <= now:
+    elif row.not_after <= now and not row.series:
         yield Kind.UNUSABLE, row.not_after, "The certificate has expired, and no other was sent since."
 
 
@@ -296,7 +300,7 @@ def _replacement(row: Row, rows: list[Row], at: datetime, *, same: bool) -> str:
         if other is row or other.state in _UNSENT:
             continue
         if other.sha256 == row.sha256:
-            if same and other.generation > row.generation:
+            if same and other.way is row.way and other.generation > row.generation:
                 return f"generation {other.generation} is {other.state}"
         elif other.planned.at >= at:
             return f"another certificate is {other.state}"

@@ -20,15 +20,14 @@ from distributor.model.delivery import DeliveryRequest
 from distributor.model.issues import CheckedChain, CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Address, Person, escape_unsafe, key_of
 from distributor.model.ports import NewSpool, Source, Spool, WorkerPool
-from distributor.pki.checks import addresses, check_certificate, subject_address
-from distributor.pki.spki import sha256_of
+from distributor.pki.checks import addresses, check_certificate, check_old, subject_address
 from distributor.workflows.password_recipients import PasswordRecipients
 from distributor.workflows.plan_messages import (
     ABSENT,
+    OLD_SIGNING_KEY,
     common_name,
     locator,
     lost,
-    one_key,
     other_language,
     revocation,
     too_few_files,
@@ -101,7 +100,10 @@ class Matching:
         spool: NewSpool = list,
         written_in: Callable[[str], str] = lambda language: language,
         recipients: PasswordRecipients | None = None,
+        history: Spool[Candidate] | None = None,
     ) -> None:
+        """`history`: gets expired certificates that can decrypt, whose keys are to be delivered for old mail."""
+        self._history = history
         self._people, self._rows = people, people.rows
         self._checker, self._recipients = checker, recipients
         self._languages = languages
@@ -219,7 +221,19 @@ class Matching:
             case _ if not foreign:
                 self._unmatched.append(UnmatchedCertificate(file, identity.facts))
 
+    def _keep_old(self, identity: Identity, file: _File, person: Person, history: Spool[Candidate]) -> None:
+        """Note an expired certificate for the series of its person, or report why its key is not delivered."""
+        issues = check_old(identity.facts, self._people.primary(person))
+        if "encrypt" not in identity.facts.usages:
+            issues = [Issue(Severity.NOTE, CheckId.EXPIRED, OLD_SIGNING_KEY, "nothing to do; no mail needs it")]
+        self._report_all(issues, file, person)
+        if not issues and self._people.may_have(person):
+            history.append(Candidate(self._draft(identity, file, person), file.source, good=True, named=True))
+
     def _check(self, identity: Identity, file: _File, person: Person) -> Iterator[Candidate]:
+        if self._history is not None and identity.facts.not_after <= self._now:
+            self._keep_old(identity, file, person, self._history)
+            return
         issues = self._objections(identity.facts, person)
         single = [issue for issue in issues if issue.check is CheckId.KEY_USAGE and issue.severity is Severity.WARNING]
         self._report_all([issue for issue in issues if issue not in single], file, person)
@@ -361,40 +375,3 @@ class Matching:
         if issue.severity is Severity.ERROR and issue.address is not None:
             self._people.mark_reported(issue.address)
         self.issues.append(issue)
-
-
-# --- duplicate keys --------------------------------------------------------------------------------
-# Refuses planned deliveries that would give two people the same certificate or the same key.
-
-
-class KeyOwners:
-    """The keys that two people of one plan have: neither gets a message, for nobody can tell whose key it is."""
-
-    def __init__(self) -> None:
-        self._refused: dict[str, str] = {}  # the address of one person, by key
-
-    def without_duplicates(self, batch: Sequence[Candidate]) -> tuple[list[Candidate], list[Issue]]:
-        """The candidates that may be recorded, and an issue for each other one."""
-        people: dict[str, dict[str, str]] = {}  # addresses by key and person
-        for candidate in batch:
-            address = candidate.draft.person.address
-            people.setdefault(_key(candidate.draft), {})[address.key] = str(address)
-        for key, shown in people.items():
-            if len(shown) > 1:
-                self._refused.setdefault(key, next(iter(shown.values())))
-        good = [candidate for candidate in batch if _key(candidate.draft) not in self._refused]
-        bad = [candidate for candidate in batch if _key(candidate.draft) in self._refused]
-        return good, [self._issue(candidate, people[_key(candidate.draft)]) for candidate in bad]
-
-    def _issue(self, candidate: Candidate, people: dict[str, str]) -> Issue:
-        address = candidate.draft.person.address
-        others = [other for who, other in people.items() if who != address.key] or [self._refused[_key(candidate.draft)]]
-        return one_key(str(address), others[0], candidate.source)
-
-    def refuse(self, draft: DeliveryRequest, other: str) -> None:
-        """Nobody else in this plan gets this key."""
-        self._refused[_key(draft)] = other
-
-
-def _key(draft: DeliveryRequest) -> str:
-    return sha256_of(draft.leaf) or draft.facts.sha256

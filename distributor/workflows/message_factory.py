@@ -5,6 +5,7 @@ Package, password, Message-ID, Date and boundary of a generation are made once a
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Generator, Sequence
@@ -14,13 +15,17 @@ from datetime import datetime, timedelta
 from distributor.errors import InvalidInput
 from distributor.mail import message
 from distributor.mail.message import Attachment, Mailbox, MessageHeaders, Renderer
+from distributor.microsoft import connector_key, pfx_import
+from distributor.microsoft.pfx_import import ConnectorKey, ImportedPackage
 from distributor.model import channels, passwords
-from distributor.model.certificates import Identity, Limits, ParseProblem
-from distributor.model.delivery import PackedMessage, PackingJob, PackingTask
+from distributor.model.attempts import PackedMessage, PackingJob, PackingTask
+from distributor.model.certificates import Identity, ParseProblem
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.model.passwords import PasswordPolicy
 from distributor.model.people import Helpdesk, has_unsafe_chars
 from distributor.model.secret import Secret
+from distributor.model.states import Way
 from distributor.pki import package, parse_material
 from distributor.pki.package import PackageContent
 from distributor.pki.pkcs12 import load_known_key
@@ -46,6 +51,7 @@ class Packer:
     profile: str = "phone"
     include_root: bool = False
     recipe: PasswordPolicy = field(default_factory=PasswordPolicy)
+    connector: tuple[bytes, ConnectorKey] | None = None  # Intune's: the exported public key, and its name
     limits: Limits = field(default_factory=Limits)
 
     def __call__(self, job: PackingJob) -> PackedMessage | ParseProblem:
@@ -71,14 +77,17 @@ class Packer:
         found = _content(job, self.limits)
         if isinstance(found, ParseProblem):
             return found
-        if problem := package.check_package(found, todo.certificate_sha256, todo.person.address, job.now):
+        if problem := package.check_package(found, todo.certificate_sha256, todo.person.address, job.now, old=bool(todo.series)):
             return problem
-        use = package.only_use(found.leaf)
+        number, _, total = todo.series.partition("/")
+        use = f"old {number}" if total else package.only_use(found.leaf)
         yield
         password = passwords.make(self.recipe, secrets.choice)
         name = package.friendly_name(todo.person, todo.not_before, use)
         data = package.build_pkcs12(found, password, self.profile, name, include_root=self.include_root)
         yield
+        if todo.way is Way.INTUNE:
+            return self._import(todo, found, password, data)
         sender = next((mailbox for mailbox in self.senders if str(mailbox.address) == todo.sender), self.senders[0])
         attachment = Attachment(package.file_name(todo.person, todo.not_before, todo.certificate_serial, use), data)
         try:
@@ -107,6 +116,26 @@ class Packer:
             expires=self.expires,
         )
 
+    def _import(self, todo: PackingTask, found: PackageContent, password: Secret, data: bytes) -> PackedMessage:
+        """The import of one delivery. Its password is encrypted to the connector and kept nowhere: nobody types it."""
+        assert self.connector is not None  # noqa: S101  bootstrap gives it to whoever packs for Intune
+        exported, key = self.connector
+        sealed = connector_key.encrypt(password, connector_key.parse_key(exported, "intune.connector.public_key"), key.padding)
+        thumbprint = hashlib.sha1(todo.leaf).hexdigest()  # noqa: S324  a name that Windows and Intune give it
+        usages = package.usages_of(found.leaf)
+        what = ImportedPackage(thumbprint, usages, todo.not_before, todo.not_after, base64.b64encode(data).decode(), sealed)
+        return PackedMessage(
+            id=todo.id,
+            message_id=f"intune:{todo.id}",
+            message=pfx_import.freeze(todo.person.address, what, key),
+            package_sha256=hashlib.sha256(data).hexdigest(),
+            profile=self.profile,
+            sender="",
+            sealed=None,
+            channel="",
+            expires=None,
+        )
+
     def _values(self, todo: PackingTask, sender: Mailbox, file_name: str, use: str, now: datetime) -> dict[str, object]:
         """The variables of templates. Never the password; a name with invisible or direction-changing characters is left out."""
         person = todo.person
@@ -124,8 +153,10 @@ class Packer:
                 "serial": todo.certificate_serial,
                 "issuer": todo.certificate_issuer,
                 "sha256": todo.certificate_sha256,
-                "use": use,
+                "use": "encryption" if todo.series else use,
             },
+            "series": _series(todo.series),
+            "renews": todo.renews,
             "file_name": file_name,
             "sender": {"address": str(sender.address), "name": sender.name},
             "contact": str(sender.address),
@@ -144,9 +175,15 @@ class Packer:
             "fetch_by": now + self.expires - A_DAY if self.expires else None,  # the last whole day; the password is ready later than now
             "helpdesk": self.helpdesk,
             "request_by_mail": self.request_by_mail,
-            "confirmation": str(sender.address) if self.signed_answers and use != "encryption" else "",
+            "confirmation": str(sender.address) if self.signed_answers and use != "encryption" and not todo.series else "",
             "reference": todo.id,
         }
+
+
+def _series(text: str) -> dict[str, int] | None:
+    """Which one of how many old certificates; None for an ordinary one."""
+    number, _, total = text.partition("/")
+    return {"number": int(number), "total": int(total)} if total else None
 
 
 def _content(job: PackingJob, limits: Limits) -> PackageContent | ParseProblem:

@@ -14,13 +14,13 @@ from enum import StrEnum
 from hashlib import sha256
 
 from distributor.errors import Error
+from distributor.model.audit_log import REMINDED
 from distributor.model.bounces import REMEDIES, bounce, with_reply
 from distributor.model.delivery import Delivery
 from distributor.model.mailboxes import DeliveryNotice, NoticeOutcome, ReceivedMail
 from distributor.model.notices import Action, DeliveryReport, ReadReceipt, RecipientReport, Reference, SignedAnswer
 from distributor.model.people import key_of
 from distributor.model.ports import Ledger
-from distributor.model.reminders import REMINDED
 from distributor.model.requests import CopyRequest
 from distributor.model.states import State
 from distributor.workflows import signed_answers

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 from heapq import nlargest
+from time import monotonic, sleep
 
 from distributor.errors import Error
+from distributor.model.attempts import PackedMessage, PackingJob, PackingTask
 from distributor.model.certificates import ParseProblem, SourceMaterial
-from distributor.model.delivery import DeliveryFilter, LeaseHolder, PackedMessage, PackingJob, PackingTask
+from distributor.model.clocks import bounded_lease
+from distributor.model.delivery import DeliveryFilter, LeaseHolder
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Address, Person, key_of
 from distributor.model.ports import Ledger, Now, Source, WorkerPool
+from distributor.workflows.sending.report import WaitNotice
 
 BATCH = 200  # deliveries leased, and messages stored, in one transaction; sending still starts within a second
+LOOK_AGAIN = 0.5  # seconds between two looks at what other processes pack
 GROUP = 16  # of them that a child process makes step by step; more is hardly faster, and what is lost with one of them is done again
 
 
@@ -43,26 +48,31 @@ def pack(  # noqa: PLR0913  what a use case needs
     now: Now,
     stop: Callable[[], bool],
     senders: Sequence[str] = (),
-) -> Iterator[Batch]:
+    alive: Callable[[LeaseHolder], bool | None] | None = None,
+) -> Iterator[Batch | WaitNotice]:
     """Pack planned deliveries, batch by batch, until none is left, `limit` are tried or `stop` returns True.
 
-    `senders`: the addresses of the mailboxes, where there are several.
+    `senders`: the addresses of the mailboxes, where there are several. `alive`: whether a lease's process runs, None where it cannot be
+    known; with it, what another process packs is waited for, and packed here where that process ends.
     What cannot be packed stays planned and leased to `owner`, so that no other process tries it again meanwhile.
     """
     issues: list[Issue] = []
     plans = _Plans(ledger, open_plan)
-    tasks = _Tasks(ledger, owner, lease, scope, SenderBalance(senders, ledger.due(DeliveryFilter(), early=True) if senders else {}))
+    tasks = _Tasks(ledger, owner, lease, scope, SenderBalance(senders, ledger.due(DeliveryFilter(), early=True) if senders else {}), limit)
     done: list[PackedMessage] = []
-    for job, result in pool.map(_jobs(tasks.leased(limit, stop), plans, now, issues)):
-        match result:
-            case PackedMessage():
-                done.append(result)
-            case _:
-                issues.append(_issue(job, result))
-        if len(done) + len(issues) >= BATCH:
+    while True:
+        for job, result in pool.map(_jobs(tasks.leased(stop), plans, now, issues)):
+            match result:
+                case PackedMessage():
+                    done.append(result)
+                case _:
+                    issues.append(_issue(job, result))
+            if len(done) + len(issues) >= BATCH:
+                yield tasks.stored(done, issues)
+        if done or issues:
             yield tasks.stored(done, issues)
-    if done or issues:
-        yield tasks.stored(done, issues)
+        if alive is None or not (yield from tasks.wait_for_others(alive, stop)):
+            return
 
 
 class SenderBalance:
@@ -102,24 +112,51 @@ class SenderBalance:
 class _Tasks:
     """Planned deliveries, leased batch by batch, each with its sender; and their messages, stored likewise."""
 
-    def __init__(self, ledger: Ledger, owner: LeaseHolder, lease: timedelta, scope: DeliveryFilter, senders: SenderBalance) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  what `pack` is given
+        self, ledger: Ledger, owner: LeaseHolder, lease: timedelta, scope: DeliveryFilter, senders: SenderBalance, limit: int | None
+    ) -> None:
         self._ledger, self._owner, self._lease, self._scope, self._senders = ledger, owner, lease, scope, senders
+        self._left = limit
+        self._told = False  # that others are waited for
+        self._dead: frozenset[str] = frozenset()  # owners whose leases are over
         # The person of each that was tried and not stored: its lease may expire during a long run, and it would be leased again.
         self._tried: dict[str, str] = {}
 
-    def leased(self, limit: int | None, stop: Callable[[], bool]) -> Iterator[PackingTask]:
-        number = 0
-        while limit is None or number < limit:
-            count = BATCH if limit is None else min(BATCH, limit - number)
-            tasks = [] if stop() else self._ledger.lease(self._owner, count, self._lease, self._scope)
+    def leased(self, stop: Callable[[], bool]) -> Iterator[PackingTask]:
+        while self._left is None or self._left > 0:
+            count = BATCH if self._left is None else min(BATCH, self._left)
+            tasks = [] if stop() else self._ledger.lease(self._owner, count, self._lease, self._scope, self._dead)
             new = [self._begin(task) for task in tasks if task.id not in self._tried]
             for task in new:
                 if stop():
                     return
-                number += 1
+                if self._left is not None:
+                    self._left -= 1
                 yield task
             if not tasks:
                 return
+
+    def wait_for_others(self, alive: Callable[[LeaseHolder], bool | None], stop: Callable[[], bool]) -> Generator[WaitNotice, None, bool]:
+        """Wait while other processes pack; whether something may be free now.
+
+        One that runs and stores nothing for as long as a lease lasts only keeps what it could not pack.
+        """
+        if self._left == 0:
+            return False
+        before, began = self._ledger.packers(self._owner, self._scope), monotonic()
+        while before and not stop():
+            self._dead |= {holder.id for holder in before if alive(holder) is False}
+            if self._dead & {holder.id for holder in before}:
+                return True
+            if not self._told:
+                self._told = True
+                yield WaitNotice(None, "another `distributor send` is packing; waiting for it to finish")
+            sleep(LOOK_AGAIN)
+            if self._ledger.packers(self._owner, self._scope) != before:
+                return True
+            if monotonic() - began > bounded_lease(self._lease).total_seconds():
+                return False
+        return False
 
     def _begin(self, task: PackingTask) -> PackingTask:
         self._tried[task.id] = task.person.address.key

@@ -18,8 +18,8 @@ from datetime import timedelta
 from distributor.errors import Error, InvalidInput, RequestDenied
 from distributor.mail import message
 from distributor.mail.message import Mailbox, MessageHeaders, RenderedText, Renderer
+from distributor.model.attempts import Accepted, Ambiguous, DraftRef, OutboundMessage, Outcome
 from distributor.model.channels import PasswordMail, PasswordTo, ReadyPassword, Refusal, check_recipient, label
-from distributor.model.delivery import Accepted, Ambiguous, DraftRef, OutboundMessage, Outcome
 from distributor.model.issues import WorkerFailure
 from distributor.model.people import Address, BadAddress, Helpdesk, has_unsafe_chars
 from distributor.model.ports import Ledger, Vault, WorkerPool

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from distributor.model.certificates import INCIDENT_RECORDED, CertificateInfo, Locator, SourceMaterial, is_hold
-from distributor.model.delivery import ExistingDelivery, Taken
+from distributor.model.certificates import CertificateInfo, Locator, SourceMaterial
+from distributor.model.delivery import ExistingDelivery, ServedBy, Taken
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import escape_unsafe
-from distributor.model.states import State
+from distributor.model.revocation import INCIDENT_RECORDED, is_hold
+from distributor.model.states import State, Way
 from distributor.workflows.roster import PRIMARY_ONLY
 
 ABSENT = {
     "roster": ("on the roster", "add the person to the roster, or remove the file"),
     "directory": ("in the directory", "have the certificate revoked if the person has left; [[rosters]] may also leave them out"),
 }
+OLD_SIGNING_KEY = "this expired certificate is for signing only: its key is not delivered"
 OWN_KEY = "have a certificate with a key of its own issued for each"
 _MAY_GO_BACK = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED, State.REJECTED, State.BOUNCED})
 _SENDS = "`distributor send` sends it"
@@ -31,11 +33,25 @@ _NEXT: Mapping[State, str] = {
 _BEFORE = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED})  # nothing has left yet
 
 
+_WAYS = {Way.MAIL: "by mail", Way.INTUNE: "by Intune"}
+
+
+def served_otherwise(address: str, by: ServedBy, source: str) -> Issue:
+    """The note about somebody who gets certificates by another way."""
+    message = f"this person is served {_WAYS[by.way]} (last change {by.since:%Y-%m-%d})"
+    hint = "nothing to do; --both delivers by mail and by Intune"
+    return Issue(Severity.NOTE, CheckId.OTHER_WAY, message, hint, source, address=address)
+
+
 def already(known: ExistingDelivery, source: str) -> Issue:
     """The note of a certificate that has a delivery for this person already."""
     yet = ", and not sent yet" if known.state in _BEFORE else ""
     message = f"this certificate is {known.state} for this person since {known.since:%Y-%m-%d}{yet}"
     hint = _NEXT.get(known.state, _RESEND)
+    if known.request.way is Way.INTUNE:
+        hint = hint.replace("distributor send` sends it", "distributor intune import` imports it").replace(
+            "distributor send", "distributor intune import"
+        )
     return Issue(Severity.NOTE, CheckId.ALREADY_SENT, message, hint, source, None, str(known.request.person.address))
 
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from distributor.errors import Error, InvalidInput, RequestDenied
 from distributor.mail import message
 from distributor.mail.message import Attachment, Mailbox, MessageHeaders, RenderedText
-from distributor.model.delivery import Accepted, Ambiguous, DraftRef, OutboundMessage, Outcome
+from distributor.model.attempts import Accepted, Ambiguous, DraftRef, OutboundMessage, Outcome
 from distributor.model.issues import WorkerFailure
 from distributor.model.people import BadAddress, Helpdesk, has_unsafe_chars, key_of, parse_address
 from distributor.model.ports import Ledger, WorkerPool

@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from distributor.errors import Error, InvalidInput, RequestDenied
-from distributor.model.certificates import INCIDENT_RECORDED, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import ParsedIdentities, SourceMaterial
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import WorkerFailure
 from distributor.model.people import key_of
 from distributor.model.ports import Ledger, WorkerPool
-from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimits, RequestState
-from distributor.model.states import ID_PREFIX, State
+from distributor.model.requests import REQUEST_PREFIX, CopyRequest, RequestLimits
+from distributor.model.revocation import INCIDENT_RECORDED
+from distributor.model.states import ID_PREFIX, RequestState, State
 from distributor.workflows.resend import Places, renew
 
 IsMember = Callable[[str], bool]  # whether the directory still has the person with this address; raises Error where it cannot tell
@@ -136,7 +137,7 @@ def _newest(ledger: Ledger, request: CopyRequest) -> Delivery:
     """The newest generation of the certificate that was asked about."""
     theirs = list(ledger.deliveries(DeliveryFilter(addresses=frozenset({key_of(request.address)}))))
     asked = next(delivery for delivery in theirs if delivery.id == request.delivery)
-    return max((each for each in theirs if each.certificate_sha256 == asked.certificate_sha256), key=lambda each: each.generation)
+    return max((each for each in theirs if each.line == asked.line), key=lambda each: each.generation)
 
 
 def _planned_since(newest: Delivery, request: CopyRequest) -> Delivery | None:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from distributor.errors import Error, RequestDenied
-from distributor.model.certificates import INCIDENT_RECORDED, Locator, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import Locator, ParsedIdentities, SourceMaterial
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Person, key_of
 from distributor.model.ports import Ledger, Source, WorkerPool
+from distributor.model.revocation import INCIDENT_RECORDED
+from distributor.model.states import Way
 from distributor.workflows import lookup
 from distributor.workflows.plan_messages import locator as locator_of
 
@@ -29,23 +31,37 @@ class Places:
     plan_id: str
 
 
-def choose(ledger: Ledger, name: str, certificate: str | None, now: datetime) -> Delivery:
+def choose(ledger: Ledger, name: str, certificate: str | None, now: datetime, way: Way | None = None) -> Delivery:
     """The delivery to renew: the newest one of the only certificate that is still good, or of the one named.
 
-    `name` and `certificate` as for `lookup.find`. Raises RequestDenied.
+    `name` and `certificate` as for `lookup.find`; `way`: for somebody who is served by both. Raises RequestDenied.
     """
     found = lookup.find(ledger, name, certificate)
-    newest: dict[str, Delivery] = {}
-    for delivery in ledger.deliveries(DeliveryFilter(addresses=frozenset({key_of(found[0].address)}))):
-        newest[delivery.certificate_sha256] = max(newest.get(delivery.certificate_sha256, delivery), delivery, key=_generation)
-    revoked = ledger.revoked(list(newest))
+    scope = DeliveryFilter(addresses=frozenset({key_of(found[0].address)}))
+    newest = {each.line: each for each in sorted(ledger.deliveries(scope), key=_generation)}
+    revoked = ledger.revoked(list({sha256 for sha256, _ in newest}))
     if certificate is not None or not lookup.names_address(name):
-        return _good(newest[found[0].certificate_sha256], now, revoked)
-    newest = {sha256: delivery for sha256, delivery in newest.items() if sha256 not in revoked} or newest
-    good = [delivery for delivery in newest.values() if delivery.certificate_not_after > now]
-    if len(good) > 1:
+        named = next((each for each in found if way in {None, each.way}), found[0])
+        others = [each for line, each in newest.items() if line[0] == named.certificate_sha256] if certificate is not None else [named]
+        return _good(_by_way([newest[each.line] for each in others], name, way), now, revoked)
+    newest = {line: each for line, each in newest.items() if line[0] not in revoked} or newest
+    good = [each for each in newest.values() if each.certificate_not_after > now and not each.series] or [
+        max(newest.values(), key=lambda each: each.certificate_not_after)
+    ]
+    if len({each.certificate_sha256 for each in good}) > 1:
         raise RequestDenied(f"{len(good)} certificates", where=name, hint=f"add --certificate: {lookup.certificates(good)}")
-    return _good(max(newest.values(), key=lambda delivery: delivery.certificate_not_after), now, revoked)
+    same = [each for each in newest.values() if each.certificate_sha256 == good[0].certificate_sha256]
+    return _good(_by_way(same, name, way), now, revoked)
+
+
+def _by_way(found: Sequence[Delivery], name: str, way: Way | None) -> Delivery:
+    """The one of this way, of deliveries of one certificate. Raises RequestDenied where that is not said."""
+    wanted = [each for each in found if way in {None, each.way}]
+    if len(wanted) == 1:
+        return wanted[0]
+    if not wanted:
+        raise RequestDenied(f"not delivered by {way}", where=name, hint=f"leave out --way {way}")
+    raise RequestDenied("delivered by mail and by Intune", where=name, hint="add --way mail or --way intune")
 
 
 def _generation(delivery: Delivery) -> int:
@@ -57,7 +73,7 @@ def _good(delivery: Delivery, now: datetime, revoked: Mapping[str, str]) -> Deli
         what = reason if reason.startswith(INCIDENT_RECORDED) else "the certificate was revoked"
         hint = "get a new certificate and run `distributor plan`"
         raise RequestDenied(f"{what}, and there is no newer one", where=delivery.address, hint=hint)
-    if delivery.certificate_not_after <= now:
+    if delivery.certificate_not_after <= now and not delivery.series:
         message = f"the certificate expired on {delivery.certificate_not_after:%Y-%m-%d}, and there is no newer one"
         raise RequestDenied(message, where=delivery.address, hint="get a new certificate and run `distributor plan`")
     return delivery

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distributor.errors import RequestDenied, UsageError
-from distributor.model.certificates import INCIDENT_RECORDED
 from distributor.model.delivery import Delivery, SealedPassword
 from distributor.model.people import key_of
+from distributor.model.revocation import INCIDENT_RECORDED
 from distributor.model.secret import Secret
-from distributor.model.states import PasswordState
+from distributor.model.states import PasswordState, Way
 from distributor.workflows import lookup
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ class Reveal:
         if len(ready) > 1:
             choices = lookup.certificates(named[envelope.delivery] for envelope in ready)
             raise UsageError(f"{len(ready)} passwords are ready", where=deliveries[0].address, hint=f"add --certificate: {choices}")
+        if not newest and all(delivery.way is Way.INTUNE for delivery in deliveries):
+            hint = "nothing to do; `distributor plan --both` delivers by mail too"
+            raise RequestDenied("Intune installs this certificate: nobody types a password", where=deliveries[0].address, hint=hint)
         if not ready:
             revoked = self.ledger.revoked([envelope.certificate_sha256 for envelope in newest[:1]])
             raise _refusal(deliveries[0].address, newest, next(iter(revoked.values()), ""))

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
-from distributor.model.certificates import GOOD_AGAIN, CertificateInUse, Revocations, RevokedDelivery
+from distributor.model.certificates import CertificateInUse, Revocations, RevokedDelivery
 from distributor.model.issues import CheckedChain, CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 from distributor.model.ports import Checker
+from distributor.model.revocation import GOOD_AGAIN
 from distributor.pki.validation import ChainValidator, CrlDownloader
 from distributor.pki.validation.path import TrustStore
 

@@ -10,21 +10,11 @@ from email.policy import default
 from typing import TYPE_CHECKING
 
 from distributor.errors import RequestDenied, UsageError
+from distributor.model.attempts import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, PackingTask
 from distributor.model.certificates import Locator, ParsedIdentities, SourceMaterial
-from distributor.model.delivery import (
-    Accepted,
-    Ambiguous,
-    CleanupEvent,
-    CleanupItem,
-    DeliveryRequest,
-    DraftRef,
-    MailboxCleaner,
-    NotSent,
-    OutboundMessage,
-    Outcome,
-    PackingTask,
-)
+from distributor.model.delivery import DeliveryRequest
 from distributor.model.issues import CheckId, Diagnostic, Issue, WorkerFailure
+from distributor.model.mailbox_cleanup import CleanupEvent, CleanupItem, MailboxCleaner
 from distributor.model.people import Address, Person
 from distributor.model.ports import Now, Transport
 from distributor.pki.checks import addresses

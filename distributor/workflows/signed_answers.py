@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from distributor.model.delivery import Delivery, DeliveryFilter, TrackingEvent
+from distributor.model.attempts import TrackingEvent
+from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.mailboxes import ReceivedMail
 from distributor.model.notices import SignedAnswer
 from distributor.model.people import key_of
@@ -78,8 +79,7 @@ def _mismatch(ledger: Ledger, answer: SignedAnswer, found: Delivery) -> str:
 
 
 def _replaces(other: Delivery, found: Delivery) -> bool:
-    same = other.certificate_sha256 == found.certificate_sha256
-    return same and other.generation > found.generation and other.state is not State.WITHDRAWN
+    return other.line == found.line and other.generation > found.generation and other.state is not State.WITHDRAWN
 
 
 def _too_early_or_late(signed_at: datetime | None, sent: datetime, received: datetime) -> str:

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from distributor.errors import Error, RequestDenied
-from distributor.model.delivery import Delivery, DeliveryFilter, LastAttempt, LeaseHolder, MailboxCleaner, TrackedMessage, TrackingEvent
+from distributor.model.attempts import LastAttempt, TrackedMessage, TrackingEvent
+from distributor.model.delivery import Delivery, DeliveryFilter, LeaseHolder
+from distributor.model.mailbox_cleanup import MailboxCleaner
 from distributor.model.ports import Ledger, Now, Tracker
 from distributor.model.states import State
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ("whole", "sending", "graph", "memory", "start", "status", "audit", "trust", "portal", "notices")
+NAMES = ("whole", "sending", "graph", "memory", "start", "status", "audit", "trust", "portal", "notices", "head", "mailboxes", "apart")
 
 
 def main(names: list[str]) -> None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from distributor.ledger import open_ledger
-from distributor.model.delivery import AttemptResult, Claim, PackedMessage, PackingTask, RecordIntent
+from distributor.model.attempts import AttemptResult, Claim, PackedMessage, PackingTask, RecordIntent
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from tests.bench.ground import line, workspace

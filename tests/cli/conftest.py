@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.authority import Authority
 from tests.workspace import Workspace
 
 PLAN = "$ distributor init >/dev/null 2>&1\n+ server\n+ people\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n"
+FRESH = 180.0  # seconds for which a workspace is used again
 SEND = "$ distributor send --yes >/dev/null 2>&1\n"
 
 
@@ -22,17 +24,22 @@ class Snapshots:
     def __init__(self, base: Path, authority: Authority) -> None:
         self.base, self.folder, self.authority = base, base / "used" / "workspace", authority
         self._messages: dict[str, list[bytes]] = {}
+        self._made: dict[str, float] = {}
 
     def save(self, name: str, workspace: Workspace) -> None:
         """Keep the workspace as it is."""
         shutil.copytree(self.folder, self.base / name / "workspace", symlinks=True)
         shutil.copytree(_state(), self.base / name / "state")
-        self._messages[name] = list(workspace.handler.messages)
+        self._messages[name], self._made[name] = list(workspace.handler.messages), monotonic()
 
     def restore(self, name: str) -> Workspace | None:
         """The workspace as it was kept, with a server of its own; None where it was not."""
         shutil.rmtree(self.folder.parent, ignore_errors=True)
         if name not in self._messages:
+            return None
+        if monotonic() > self._made[name] + FRESH:  # what a test waits for may have passed meanwhile
+            shutil.rmtree(self.base / name)
+            del self._messages[name]
             return None
         shutil.copytree(self.base / name / "workspace", self.folder, symlinks=True)
         shutil.copytree(self.base / name / "state", _state(), dirs_exist_ok=True)

@@ -16,7 +16,8 @@ import pytest
 
 from distributor.adapters.transports import graph as graph_transport
 from distributor.clients.app_registration import AppRegistration
-from distributor.model.delivery import Accepted, AttemptResult, Claim, DeliveryFilter, RecordIntent
+from distributor.model.attempts import Accepted, AttemptResult, Claim, RecordIntent
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.secret import Secret
 from distributor.model.states import State
 from tests.authority import Authority

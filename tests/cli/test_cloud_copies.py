@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, DraftRef, RecordIntent
+from distributor.model.attempts import AttemptResult, Claim, DraftRef, RecordIntent
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.states import State
 from distributor.workers import process
 from tests.cli import test_cloud as plain

@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -124,7 +125,7 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(sent: Workspace) -> 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"\0{name}")
         manager.settimeout(PATIENCE)
-        with following(sent, NOTIFY_SOCKET=f"@{name}") as follower:
+        with following(sent, NOTIFY_SOCKET=f"@{name}", WATCHDOG_USEC="3000000") as follower:
             assert manager.recv(4096).decode().splitlines()[0] == "READY=1"
             assert manager.recv(4096).decode() == "WATCHDOG=1"
             follower.process.send_signal(signal.SIGTERM)
@@ -176,3 +177,22 @@ def test_an_approved_request_is_planned_and_sent(sent: Workspace) -> None:
         follower.until("accepted", address="alice@example.org")
         assert follower.stop() == 0
     assert len(sent.handler.messages) == 3
+
+
+def test_systemd_hears_signs_of_life_while_messages_are_sent(planned: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object) -> None:
+        time.sleep(2.5)
+
+    name = f"distributor-{os.getpid()}-slow"
+    assert planned.handler is not None
+    monkeypatch.setattr(planned.handler.arrived, "set", slow)  # called before the 250
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{name}")
+        with following(planned, NOTIFY_SOCKET=f"@{name}", WATCHDOG_USEC="3000000") as follower:
+            follower.until("accepted")
+            manager.setblocking(False)
+            heard = []
+            with suppress(BlockingIOError):
+                while True:
+                    heard.append(manager.recv(4096).decode())
+    assert heard.count("WATCHDOG=1") >= 3

@@ -36,6 +36,9 @@ def test_any_words_come_out_as_they_went_in(address: str, name: str, said: str |
         times[0],
         "reveal",
         "held",
+        "mail",
+        "2/3",
+        "cd",
     )
     written = delivery_json(row)
     assert written.isascii()
@@ -56,6 +59,9 @@ def test_any_words_come_out_as_they_went_in(address: str, name: str, said: str |
         "plan": plan,
         "certificate": {"sha256": "ab", "serial": "0c", "subject": name, "not_after": "2026-11-24T10:00:00Z"},
         "password": {"channel": "reveal", "state": "held"},
+        "way": "mail",
+        "series": "2/3",
+        "predecessor": "cd",
     }
 
 
@@ -79,6 +85,10 @@ def test_what_is_only_planned_has_neither_times_nor_a_password() -> None:
         "2028-01-01T00:00:00.0Z",
         None,
         None,
+        "mail",
+        "",
+        None,
     )
     read = json.loads(delivery_json(row))
     assert (read["not_before"], read["password"], read["said"]) == (None, None, None)
+    assert (read["way"], read["series"], read["predecessor"]) == ("mail", None, None)

@@ -11,7 +11,7 @@ import typer
 
 from distributor.cli import manual
 from distributor.cli.app import program
-from hatch_build import ManPage
+from hatch_build import SharedFiles
 from tests.needs import require
 
 
@@ -40,14 +40,14 @@ def test_groff_takes_it_without_a_warning() -> None:
 
 def test_the_build_adds_it_to_the_wheel(tmp_path: Path) -> None:
     root, data = str(Path(manual.__file__).parents[2]), {"shared_data": dict[str, str]()}
-    ManPage(root, {}, None, None, str(tmp_path / "dist"), "wheel").initialize("standard", data)  # type: ignore[arg-type]
+    SharedFiles(root, {}, None, None, str(tmp_path / "dist"), "wheel").initialize("standard", data)  # type: ignore[arg-type]
     (made,) = (path for path, place in data["shared_data"].items() if place == "share/man/man1/distributor.1")
     assert Path(made).read_text(encoding="utf-8") == manual.page()
 
 
 def test_the_build_adds_the_documents_that_hints_name(tmp_path: Path) -> None:
     root, data = Path(manual.__file__).parents[2], {"shared_data": dict[str, str]()}
-    ManPage(str(root), {}, None, None, str(tmp_path / "dist"), "wheel").initialize("standard", data)  # type: ignore[arg-type]
+    SharedFiles(str(root), {}, None, None, str(tmp_path / "dist"), "wheel").initialize("standard", data)  # type: ignore[arg-type]
     pages = {path.name for path in (root / "docs").glob("*.md")}
     assert len(pages) > 1
     assert {f"share/doc/distributor/docs/{name}" for name in pages} < set(data["shared_data"].values())

@@ -10,7 +10,8 @@ import pytest
 
 from distributor import bootstrap
 from distributor.cli import app
-from distributor.model.delivery import DeliveryFilter, TrackingEvent
+from distributor.model.attempts import TrackingEvent
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workers import process

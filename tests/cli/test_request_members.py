@@ -10,7 +10,7 @@ import pytest
 
 from distributor import bootstrap
 from distributor.bootstrap import requests
-from distributor.model.requests import RequestState
+from distributor.model.states import RequestState
 from tests.cli.test_directory import GRAPH
 from tests.cli.test_follow import following
 from tests.cli.test_ldap_people import LDAP

@@ -44,6 +44,15 @@ def test_it_says_where_it_listens_answers_and_ends_cleanly(planned: Workspace) -
     assert rest == "stopped\n"
 
 
+def test_it_ends_when_it_is_told_to_while_it_starts(planned: Workspace) -> None:
+    write_portal(planned.folder, "https://certificates.example.org", ISSUER)
+    with serving(planned) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGTERM)  # the web server is not running yet
+        assert process.wait(30) == 0
+
+
 def test_without_the_vaults_key_it_says_that_it_shows_no_passwords(planned: Workspace) -> None:
     write_portal(planned.folder, "https://certificates.example.org", ISSUER)
     config = planned.folder / "distributor.toml"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import email
+import os
+import pty
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.cli.screen import Screen
+from tests.needs import require
 
 pytestmark = pytest.mark.slow(reason="a wheel is built and installed")
 ROOT = Path(__file__).parents[2]
@@ -25,15 +32,14 @@ print(*(f"{remark.level}: {remark.message}" for remark in remarks), sep="\\n")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("dist")
-    result = subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return build("--wheel", tmp_path_factory.mktemp("dist"))
+
+
+def build(what: str, out: Path, source: Path = ROOT) -> Path:
+    argv = [sys.executable, "-m", "build", what, "--no-isolation", "--outdir", str(out), str(source)]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    (built,) = out.glob("*.whl")
+    (built,) = out.iterdir()
     return built
 
 
@@ -57,6 +63,58 @@ def test_the_wheel_carries_what_it_needs_and_nothing_else(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == {"distributor"}
     assert any(name.endswith(".data/data/share/man/man1/distributor.1") for name in names)
     assert any(name.endswith(".data/data/share/doc/distributor/docs/restore.md") for name in names)
+
+
+def test_the_wheel_of_a_source_distribution_is_the_same_to_the_byte(wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    with tarfile.open(build("--sdist", tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    (source,) = (tmp_path / "source").iterdir()
+    assert build("--wheel", tmp_path / "again", source).read_bytes() == wheel.read_bytes()
+
+
+def test_a_registry_would_take_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        found = email.message_from_bytes(archive.read(name))
+    assert (found["Name"], found["License-Expression"], found["Requires-Python"]) == ("distributor", "Apache-2.0", ">=3.11")
+    assert found["Description-Content-Type"] == "text/markdown"
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)} <= set(found.get_all("Classifier", []))
+    assert "## Install" in str(found.get_payload())
+
+
+COMPLETED = {  # what a shell says to `distributor se` and a tab, without anything set up by hand
+    "bash": """
+        . /usr/share/bash-completion/bash_completion
+        _comp_load distributor 2>/dev/null || _completion_loader distributor
+        COMP_WORDS=(distributor se) COMP_CWORD=1
+        $(complete -p distributor | sed -E 's/.*-F ([^ ]+).*/\\1/') distributor se distributor
+        echo "${COMPREPLY[@]}"
+    """,
+    "fish": "complete -C 'distributor se' | cut -f1",
+}
+
+
+@pytest.mark.parametrize("shell", COMPLETED)
+def test_a_shell_completes_commands_of_an_installed_wheel(python: Path, shell: str, tmp_path: Path) -> None:
+    home = python.parents[1]
+    environment = {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "XDG_DATA_DIRS": f"{home / 'share'}:/usr/share"}
+    result = subprocess.run([require(shell), "-c", COMPLETED[shell]], env=environment, capture_output=True, text=True, check=False)
+    assert {"self", "send", "serve"} <= set(result.stdout.split()), result.stderr
+
+
+def test_zsh_completes_at_the_first_tab(python: Path, tmp_path: Path) -> None:
+    functions = python.parents[1] / "share" / "zsh" / "site-functions"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(require("zsh"), ["zsh", "-f", "-i"], {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "TERM": "dumb"})  # noqa: S606
+    shell = Screen(pid, terminal)
+    shell.press(f"fpath=({functions} $fpath); autoload -U compinit; compinit -u -D; echo rea''dy\n")
+    shell.until("ready")
+    shell.press("distributor se\t")
+    shell.until("serve")
+    shell.press("\x15exit\n")
+    shell.end()
 
 
 def test_an_installed_wheel_renders_every_message_in_every_language(python: Path, tmp_path: Path) -> None:

@@ -13,14 +13,8 @@ import pytest
 
 from distributor.adapters.transports import graph
 from distributor.adapters.transports.graph import GraphTransport, Settings
-from distributor.model.delivery import (
-    Account,
-    DraftRef,
-    OutboundMessage,
-    Outcome,
-    TrackedMessage,
-    TrackingEvent,
-)
+from distributor.model.attempts import DraftRef, OutboundMessage, Outcome, TrackedMessage, TrackingEvent
+from distributor.model.delivery import Account
 from distributor.model.issues import Diagnostic
 from distributor.model.ports import CommitIntent
 from distributor.model.secret import Secret

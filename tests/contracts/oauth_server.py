@@ -14,7 +14,8 @@ import pytest
 
 from distributor.adapters.transports import smtp
 from distributor.clients.app_registration import AppRegistration
-from distributor.model.delivery import Account, Outcome
+from distributor.model.attempts import Outcome
+from distributor.model.delivery import Account
 from distributor.model.secret import Secret
 from tests.contracts.test_transports import intent, outbound
 from tests.doubles.graphd import Cloud

@@ -16,7 +16,7 @@ from distributor.adapters.transports.smtp.transport import SmtpTransport
 from distributor.ledger.repository import SqlLedger
 from distributor.model.certificates import PublicDirectory
 from distributor.model.channels import LetterPrinter
-from distributor.model.delivery import CleanupStore
+from distributor.model.mailbox_cleanup import CleanupStore
 from distributor.model.mailboxes import MailboxReader
 from distributor.model.people import Directory
 from distributor.model.ports import Connection, Ledger, Roster, Source, Tracker, Transport, Vault

@@ -16,16 +16,8 @@ from distributor.adapters.transports.graph.responses import RequestStep, classif
 from distributor.clients.app_registration import SignInUnavailable
 from distributor.clients.graph import NoResponse
 from distributor.errors import Error
-from distributor.model.delivery import (
-    Accepted,
-    Account,
-    Ambiguous,
-    DraftRef,
-    NotSent,
-    OutboundMessage,
-    Outcome,
-    Rejected,
-)
+from distributor.model.attempts import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.delivery import Account
 from distributor.model.secret import Secret
 from distributor.model.states import State
 from tests.contracts.graph_mailbox import CREATE, LOOK, SEND, GraphMailbox, IntentRecorder

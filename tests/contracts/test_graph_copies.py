@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from distributor.adapters.transports.graph import GraphTransport, cleanup
-from distributor.model.delivery import Accepted, CleanupEvent, CleanupItem, DraftRef, MailboxCleaner, OutboundMessage, Outcome
+from distributor.model.attempts import Accepted, DraftRef, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
+from distributor.model.mailbox_cleanup import CleanupEvent, CleanupItem, MailboxCleaner
 from distributor.model.ports import CommitIntent
 from tests.contracts.graph_mailbox import CREATE, SEND, GraphMailbox, IntentRecorder, mailbox_at, spotless
 from tests.doubles.graphd import Cloud

@@ -13,13 +13,7 @@ import pytest
 from distributor.adapters.transports import graph
 from distributor.adapters.transports.graph import GraphTransport, Settings
 from distributor.errors import InvalidInput
-from distributor.model.delivery import (
-    Accepted,
-    Ambiguous,
-    NotSent,
-    OutboundMessage,
-    Outcome,
-)
+from distributor.model.attempts import Accepted, Ambiguous, NotSent, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
 from distributor.model.ports import CommitIntent
 from distributor.model.secret import Secret

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from distributor.adapters.transports.graph import GraphTransport
-from distributor.model.delivery import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome
+from distributor.model.attempts import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome
 from distributor.model.states import State
 from tests.contracts import test_graph as plain
 from tests.contracts import test_graph_copies as copies

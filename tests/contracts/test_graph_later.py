@@ -12,7 +12,7 @@ import pytest
 from distributor.adapters.transports.graph.responses import RequestStep, classify_response
 from distributor.clients.graph import HttpResponse
 from distributor.errors import ServiceUnavailable
-from distributor.model.delivery import Accepted, Ambiguous, DraftRef, NotSent, Outcome, Rejected
+from distributor.model.attempts import Accepted, Ambiguous, DraftRef, NotSent, Outcome, Rejected
 from tests.contracts.graph_mailbox import CREATE, SEND, GraphMailbox, IntentRecorder
 from tests.contracts.test_graph_copies import PURGE, FakeLedger, ended
 

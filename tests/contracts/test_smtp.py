@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from distributor.adapters.transports import smtp
 from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.model.delivery import Accepted, Ambiguous, Deferred, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.attempts import Accepted, Ambiguous, Deferred, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.secret import Secret
 from tests.authority import Authority
 from tests.contracts.test_transports import intent, outbound

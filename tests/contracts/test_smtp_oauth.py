@@ -16,7 +16,8 @@ from distributor.adapters.transports import smtp
 from distributor.clients.app_registration import AppRegistration
 from distributor.config.converter import ConfigErrors, structure
 from distributor.errors import InvalidInput
-from distributor.model.delivery import Accepted, Account, NotSent
+from distributor.model.attempts import Accepted, NotSent
+from distributor.model.delivery import Account
 from distributor.model.secret import Secret
 from tests.authority import Authority
 from tests.clients.graph_mailbox import cloud

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from distributor.clients.app_registration import AppRegistration
 from distributor.clients.entra import entra
 from distributor.errors import ServiceUnavailable
-from distributor.model.delivery import Accepted, Deferred, NotSent
+from distributor.model.attempts import Accepted, Deferred, NotSent
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret
 from tests.authority import Authority

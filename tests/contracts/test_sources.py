@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from distributor.adapters import REGISTRY
-from distributor.model.certificates import Limits, Locator, SourceMaterial
+from distributor.model.certificates import Locator, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.limits import Limits
 from distributor.model.people import Address, Person, RosterRow
 from distributor.model.ports import Source
 from distributor.pki import parse_material

@@ -15,7 +15,7 @@ from distributor.adapters.trackers.message_trace import UNSETTLED, TracePages, s
 from distributor.clients.app_registration import AppRegistration
 from distributor.clients.graph import HttpResponse, graph
 from distributor.errors import ServiceUnavailable
-from distributor.model.delivery import TrackedMessage
+from distributor.model.attempts import TrackedMessage
 from distributor.model.secret import Secret
 from distributor.model.states import State
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.delivery import AttemptResult, DeliveryFilter, RecordIntent
+from distributor.model.attempts import AttemptResult, RecordIntent
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from tests.doubles.dovecot import Dovecot, dovecot

@@ -20,7 +20,7 @@ from distributor.adapters.trackers.message_trace import MessageTraceTracker, win
 from distributor.clients.app_registration import AppRegistration
 from distributor.clients.graph import graph as client
 from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.model.delivery import TrackedMessage, TrackingEvent
+from distributor.model.attempts import TrackedMessage, TrackingEvent
 from distributor.model.ports import Tracker
 from distributor.model.secret import Secret
 from distributor.model.states import State

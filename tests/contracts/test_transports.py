@@ -15,7 +15,8 @@ import pytest
 
 from distributor.adapters import REGISTRY
 from distributor.bootstrap.delivery import MAILBOX_CLEANERS
-from distributor.model.delivery import Accepted, DraftRef, MailboxCleaner, NotSent, OutboundMessage
+from distributor.model.attempts import Accepted, DraftRef, NotSent, OutboundMessage
+from distributor.model.mailbox_cleanup import MailboxCleaner
 from distributor.model.ports import CommitIntent, Transport
 from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.sink import smtpd

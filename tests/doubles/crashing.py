@@ -18,6 +18,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 
 import aiosmtplib.protocol
 
+from distributor.adapters import intune
 from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
 from distributor.adapters.transports import graph, smtp
@@ -36,10 +38,13 @@ from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.repository import SqlLedger
 from distributor.mail.message import Mailbox
 from distributor.mail.templates import TemplateRenderer
-from distributor.model.certificates import Limits
-from distributor.model.delivery import AttemptUpdate, DeliveryFilter, RecordIntent
+from distributor.microsoft.pfx_import import ConnectorKey, Padding
+from distributor.model.attempts import AttemptUpdate, RecordIntent
+from distributor.model.delivery import DeliveryFilter
+from distributor.model.limits import Limits
 from distributor.model.people import Address
 from distributor.model.secret import Secret
+from distributor.model.states import Way
 from distributor.pki import parse_material
 from distributor.workers import process
 from distributor.workflows import packing
@@ -147,11 +152,13 @@ class Steps:
         _transport.connect = dialling
 
     def around_calls(self) -> None:
-        """What is asked of Graph: `draft`, `post` (a draft goes), `look`."""
+        """What is asked of Graph: `draft`, `post` (a draft goes), `record` (of Intune, written), `look`."""
         real = GraphClient.call
 
         async def calling(client: Any, method: str, path: str, **more: Any) -> Any:
-            name = "look" if method == "GET" else "post" if path.endswith("/send") else "draft" if path.endswith("/messages") else "other"
+            ends = {"/send": "post", "/messages": "draft"}
+            name = next((kind for end, kind in ends.items() if path.endswith(end)), "record" if "userPfx" in path else "other")
+            name = "look" if method == "GET" else name
             self.reach(f"{name}:before")
             reply = await real(client, method, path, **more)
             self.reach(f"{name}:after")
@@ -201,6 +208,10 @@ def source_of(order: dict[str, Any]) -> files.Files:
     return files.open(files.Settings((Path(order["people"]),)), look)
 
 
+def way_of(order: dict[str, Any]) -> Way:
+    return Way.INTUNE if "intune" in order else Way.MAIL
+
+
 def do_plan(order: dict[str, Any]) -> int:
     plan(
         ledger_of(order),
@@ -210,6 +221,7 @@ def do_plan(order: dict[str, Any]) -> int:
         plan_id=secrets.token_hex(4),
         inputs={},
         languages=("en",),
+        way=way_of(order),
         now=now(),
     )
     return 0
@@ -218,6 +230,9 @@ def do_plan(order: dict[str, Any]) -> int:
 def transport_of(order: dict[str, Any]) -> Any:
     """SMTP, or Graph where the order says so."""
     connections = order.get("connections", 1)
+    if settings := order.get("intune"):
+        os.environ.update(order["environment"])
+        return intune.open(intune.Settings(**{**settings, "secret": Secret(settings["secret"])}, connections=connections))
     if settings := order.get("graph"):
         os.environ.update(order["environment"])
         transport = graph.open(
@@ -234,6 +249,10 @@ def do_send(order: dict[str, Any]) -> int:
     owner, lease = process.current_process(), timedelta(seconds=order.get("lease", 60))
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
     packer = Packer(TemplateRenderer(None), lambda secret, _: b"sealed " + bytes([len(secret.reveal())]), "Example AG", (sender,))
+    if "intune" in order:
+        key = ConnectorKey(order["provider"], order["key_name"], Padding.SHA512)
+        packer = replace(packer, connector=(order["public_key"].encode(), key))
+    scope = DeliveryFilter(way=way_of(order))
 
     def pack(stop: Callable[[], bool]) -> Iterator[object]:
         return packing.pack(
@@ -242,7 +261,7 @@ def do_send(order: dict[str, Any]) -> int:
             Here(packer),
             owner=owner,
             lease=lease,
-            scope=DeliveryFilter(),
+            scope=scope,
             limit=None,
             now=now,
             stop=stop,
@@ -250,7 +269,7 @@ def do_send(order: dict[str, Any]) -> int:
 
     alive = (lambda _: None) if order.get("blind") else process.is_alive
     context = SendContext(alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
-    wanted = SendOptions(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
+    wanted = SendOptions(scope=scope, early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
     transport = transport_of(order)
     if order.get("wire"):  # seconds: how long an armed message may stay without a word
         transport.attempt_timeout = timedelta(seconds=order["wire"])

@@ -14,7 +14,8 @@ from distributor.adapters.transports.smtp import transport as smtp
 from distributor.adapters.transports.smtp.replies import Reply
 from distributor.ledger import certificate_owners, high_water_marks, leases, packing, sending, sqlite, transaction, transitions
 from distributor.ledger.transitions import Transition
-from distributor.model.delivery import Accepted, Ambiguous, AttemptUpdate, LeaseHolder, NotSent, OutboundMessage, Outcome, RecordIntent
+from distributor.model.attempts import Accepted, Ambiguous, AttemptUpdate, NotSent, OutboundMessage, Outcome, RecordIntent
+from distributor.model.delivery import LeaseHolder
 from distributor.model.states import PasswordState, State
 from distributor.pki import package
 
@@ -112,7 +113,7 @@ def refused_means_accepted() -> None:
 
 def anybody_gets_any_key() -> None:
     """What is packed is not compared with the addresses in the certificate."""
-    package.check_package = lambda *_: None
+    package.check_package = lambda *_, **__: None
 
 
 def one_certificate_for_two() -> None:

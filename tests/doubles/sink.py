@@ -37,12 +37,27 @@ class Sink:
 
 
 @contextmanager
-def smtpd(folder: Path, *rules: dict[str, Any], options: tuple[str, ...] = ()) -> Iterator[Sink]:
-    """A running double; its log survives it, and a second one in the same folder goes on in the same log."""
+def smtpd(folder: Path, *rules: dict[str, Any], options: tuple[str, ...] = (), before: tuple[str, ...] = ()) -> Iterator[Sink]:
+    """A running double; its log survives it, and a second one in the same folder goes on in the same log.
+
+    `before`: words before the command.
+    """
     keep = folder / "messages"
     keep.mkdir(parents=True, exist_ok=True)
     log, control = folder / "messages.jsonl", folder / "control.json"
-    argv = [sys.executable, str(PROGRAM), "--log", str(log), "--control", str(control), "--keep", str(keep), "--rules", json.dumps(rules)]
+    argv = [
+        *before,
+        sys.executable,
+        str(PROGRAM),
+        "--log",
+        str(log),
+        "--control",
+        str(control),
+        "--keep",
+        str(keep),
+        "--rules",
+        json.dumps(rules),
+    ]
     with subprocess.Popen([*argv, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Sink(int(process.stdout.readline()), log, control, keep)

@@ -258,7 +258,7 @@ class Session:
 async def main(options: argparse.Namespace) -> None:
     server = Server(options)
     secure = server.tls if options.implicit else None
-    listening = await asyncio.start_server(server.talk, "127.0.0.1", options.port, ssl=secure, limit=2**24)
+    listening = await asyncio.start_server(server.talk, options.host, options.port, ssl=secure, limit=2**24)
     print(listening.sockets[0].getsockname()[1], flush=True)  # noqa: T201  the test reads it
     await asyncio.to_thread(sys.stdin.read)  # until the test that started us is gone
     os._exit(0)
@@ -270,6 +270,7 @@ if __name__ == "__main__":
     parser.add_argument("--rules", default="[]")
     parser.add_argument("--control")
     parser.add_argument("--keep")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--tls", nargs=2)
     parser.add_argument("--implicit", action="store_true")

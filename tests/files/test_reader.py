@@ -100,6 +100,7 @@ def test_nothing_but_the_reader_and_the_writer_opens_files_that_a_user_names() -
         "files/atomic.py": "the writer",
         "files/part.py": "a lock needs the file itself",
         "mail/report_template.py": "the program's own style",
+        "bootstrap/metrics.py": "a record of this machine's own",
         "bootstrap/checkpoints.py": "a checkpoint that is there already",
         "cli/audit.py": "the program's own verifier",
         "cli/verify_export.py": "it stands alone, without the reader",

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 from distributor.model.certificates import CertificateInfo
 from distributor.model.checkpoints import ORIGIN, VerifierKey
+from distributor.model.delivery import Delivery
 from distributor.model.requests import RequestLimits, SignInAccount, StoredSession
-from distributor.model.states import State
+from distributor.model.states import State, Way
 from distributor.pki import certificate, ed25519
 from distributor.pki.ed25519 import SigningKey
 from distributor.workflows import checkpoints
@@ -49,6 +50,15 @@ def write(url: str) -> World:
     again = ledger.regenerate(received[2], "asked for")
     ledger.planned(approved.id, again.id)
     ledger.enqueue([packed(again.id, to="cleo@example.org")], ME)
+    (imported,) = ledger.plan("plan-1", [replace(draft("kim"), way=Way.INTUNE, series="1/2")])
+    assert isinstance(imported, Delivery)
+    ledger.enqueue([replace(packed(imported.id, to="kim@example.org"), sender="", sealed=None, channel="", expires=None)], ME)
+    later = draft("anna", certificate="second")
+    later = replace(later, facts=replace(later.facts, not_before=later.facts.not_before + timedelta(days=1)))
+    ledger.begin_plan("plan-2", {})
+    (renewed,) = ledger.plan("plan-2", [later])
+    assert isinstance(renewed, Delivery)
+    assert renewed.predecessor == draft("anna").facts.sha256
     key = SigningKey(ed25519.make_key(), "audit.key")
     name = VerifierKey(ORIGIN + ledger.identity(), key.public)
     assert checkpoints.sign(ledger, Signer(name, key.sign, ed25519.verify), lambda _: None)

@@ -27,9 +27,10 @@ from hypothesis.stateful import (
 
 from distributor.errors import RequestDenied
 from distributor.ledger import open_ledger
-from distributor.model.delivery import AttemptResult, Claim, Delivery, ExistingDelivery, LeaseHolder, RecordIntent
-from distributor.model.requests import RequestLimits, RequestState
-from distributor.model.states import EDGES, RECEIVED, PasswordState, State
+from distributor.model.attempts import AttemptResult, Claim, RecordIntent
+from distributor.model.delivery import Delivery, ExistingDelivery, LeaseHolder
+from distributor.model.requests import RequestLimits
+from distributor.model.states import EDGES, RECEIVED, PasswordState, RequestState, State
 from tests.ledger.world import EVERYTHING, LEASE, Clock, draft, packed
 
 WIRE = timedelta(minutes=10)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from distributor.model.attempts import TrackingEvent
 from distributor.model.attention import Attention, Need
-from distributor.model.delivery import DeliveryFilter, TrackingEvent
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.requests import RequestLimits
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, World, draft

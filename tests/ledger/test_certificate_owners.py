@@ -10,8 +10,9 @@ import pytest
 
 from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import certificate_owners
+from distributor.model.attempts import TrackingEvent
 from distributor.model.certificates import RevokedDelivery
-from distributor.model.delivery import Delivery, DeliveryRequest, ExistingDelivery, Taken, TrackingEvent
+from distributor.model.delivery import Delivery, DeliveryRequest, ExistingDelivery, Taken
 from distributor.model.states import State
 from distributor.pki.spki import sha256_of
 from tests.authority import Authority, Identity

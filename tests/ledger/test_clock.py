@@ -8,8 +8,9 @@ import pytest
 
 from distributor.errors import RequestDenied
 from distributor.ledger import projection
+from distributor.model.attempts import AttemptResult, RecordIntent
 from distributor.model.audit_log import Link
-from distributor.model.delivery import ALL_SENDERS, AttemptResult, LeaseHolder, RecordIntent
+from distributor.model.delivery import ALL_SENDERS, LeaseHolder
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, packed
 

@@ -105,7 +105,10 @@ def test_the_ledger_has_rows_of_every_kind(ledger: Ledger) -> None:
             for table, column in COLUMNS
             if connection.execute(f'SELECT count("{column}") FROM {table}').fetchone() == (0,)  # noqa: S608
         ]
-    assert (empty, never) == ([], ["checkpoint.token"])  # a time stamp needs an authority: see tests/ledger/test_checkpoints.py
+    assert (empty, never) == (
+        [],
+        ["checkpoint.token"],
+    )  # a time stamp needs an authority: see tests/ledger/test_checkpoints.py
 
 
 @pytest.mark.parametrize(("table", "column"), COLUMNS, ids=[".".join(one) for one in COLUMNS])

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import Claim, LeaseHolder, RecordIntent
+from distributor.model.attempts import Claim, RecordIntent
+from distributor.model.delivery import LeaseHolder
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, packed
 

@@ -17,7 +17,8 @@ import psycopg
 import pytest
 
 from distributor.ledger import open_ledger
-from distributor.model.delivery import AttemptResult, LeaseHolder
+from distributor.model.attempts import AttemptResult
+from distributor.model.delivery import LeaseHolder
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from tests.authority import Authority

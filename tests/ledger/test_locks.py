@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.model.delivery import RecordIntent
+from distributor.model.attempts import RecordIntent
 from distributor.model.states import State
 from tests.ledger.postgresql import Server
 from tests.ledger.world import LEASE, ME, World

@@ -16,7 +16,8 @@ from sqlalchemy import true
 from distributor.ledger import leases, sending, transitions
 from distributor.ledger.transaction import WriteTransaction
 from distributor.ledger.transitions import Row, Transition
-from distributor.model.delivery import AttemptUpdate, LeaseHolder, RecordIntent
+from distributor.model.attempts import AttemptUpdate, RecordIntent
+from distributor.model.delivery import LeaseHolder
 from distributor.model.states import RECEIVED
 from tests.ledger.machine import OWNERS, UNSENT_ENDS, Held, Machine, S
 

@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 
 from distributor.ledger import mailbox_cleanup
-from distributor.model.delivery import Claim, CleanupEvent, DeliveryFilter, DraftRef, RecordIntent, TrackingEvent
+from distributor.model.attempts import Claim, DraftRef, RecordIntent, TrackingEvent
+from distributor.model.delivery import DeliveryFilter
+from distributor.model.mailbox_cleanup import CleanupEvent
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World
 

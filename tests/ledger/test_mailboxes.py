@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, SenderFilter, TrackingEvent
+from distributor.model.attempts import TrackingEvent
+from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, SenderFilter
 from distributor.model.states import State
 from tests.ledger.test_tracking_results import queue
 from tests.ledger.world import EVERYTHING, LEASE, ME, World

@@ -10,8 +10,9 @@ import pytest
 from distributor.errors import InvalidInput
 from distributor.ledger import packing, planning
 from distributor.ledger.transaction import NewEvent
+from distributor.model.attempts import DraftRef, RecordIntent
 from distributor.model.audit_log import canonical, commit
-from distributor.model.delivery import DraftRef, ExistingDelivery, RecordIntent
+from distributor.model.delivery import ExistingDelivery
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, lifted, packed, spelled
 

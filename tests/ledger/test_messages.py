@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from distributor.errors import RequestDenied
+from distributor.model.attempts import AttemptResult, RecordIntent
 from distributor.model.audit_log import format_timestamp
-from distributor.model.delivery import AttemptResult, Delivery, DeliveryFilter, ExistingDelivery, RecordIntent
+from distributor.model.delivery import Delivery, DeliveryFilter, ExistingDelivery
 from distributor.model.people import Address
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, draft, packed

@@ -8,7 +8,7 @@ import pytest
 
 from distributor.errors import RequestDenied
 from distributor.ledger.notices import MOST_TOLD
-from distributor.model.delivery import AttemptResult, DraftRef, RecordIntent
+from distributor.model.attempts import AttemptResult, DraftRef, RecordIntent
 from distributor.model.mailboxes import NOTED, DeliveryNotice, FurtherMessage, NoticeOutcome, RecordedNotice
 from distributor.model.reminders import Reminder, ReminderKind
 from distributor.model.states import PasswordState, State

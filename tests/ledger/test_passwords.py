@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from distributor.errors import InvalidInput, RequestDenied
-from distributor.model.delivery import Claim
+from distributor.model.attempts import Claim
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import ME, World, packed
 

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from distributor.ledger.repository import SqlLedger
-from distributor.model.requests import DayCount, RequestLimits, RequestState
-from distributor.model.states import State
+from distributor.model.requests import DayCount, RequestLimits
+from distributor.model.states import RequestState, State
 from tests.ledger.world import World
 
 

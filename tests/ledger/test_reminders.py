@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from distributor.errors import RequestDenied
-from distributor.model.delivery import ALL_SENDERS, Delivery, SenderFilter, TrackingEvent
+from distributor.model.attempts import TrackingEvent
+from distributor.model.delivery import ALL_SENDERS, Delivery, SenderFilter
 from distributor.model.reminders import Reminder, ReminderKind
 from distributor.model.states import State
 from tests.ledger.world import ME, World, draft, packed

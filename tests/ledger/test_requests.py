@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from distributor.errors import InvalidInput, RequestDenied, UsageError
-from distributor.model.requests import CopyRequest, RequestLimits, RequestState, SignInAccount
-from distributor.model.states import State
+from distributor.model.requests import CopyRequest, RequestLimits, SignInAccount
+from distributor.model.states import RequestState, State
 from tests.ledger.world import World, draft
 
 FEW = RequestLimits(daily=2, monthly=3)

@@ -17,8 +17,9 @@ import pytest
 from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import high_water_marks, open_guarded
 from distributor.ledger.high_water_marks import RECORD, MarkFile
+from distributor.model.attempts import RecordIntent
 from distributor.model.audit_log import ORIGIN, ChainVerifier, Link, digest
-from distributor.model.delivery import LeaseHolder, RecordIntent
+from distributor.model.delivery import LeaseHolder
 from distributor.model.high_water_mark import ChainEnd, HighWaterMark, Machine, UnreadableMark
 from distributor.model.ports import Ledger
 from distributor.model.states import PasswordState, State

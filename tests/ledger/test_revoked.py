@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distributor.errors import RequestDenied
-from distributor.model.certificates import GOOD_AGAIN, RELEASED, REVOKED
+from distributor.model.revocation import GOOD_AGAIN, RELEASED, REVOKED
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, draft
 

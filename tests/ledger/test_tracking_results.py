@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from distributor.model.delivery import AttemptResult, DeliveryFilter, DraftRef, RecordIntent, SenderFilter, TrackingEvent
+from distributor.model.attempts import AttemptResult, DraftRef, RecordIntent, TrackingEvent
+from distributor.model.delivery import DeliveryFilter, SenderFilter
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed
 

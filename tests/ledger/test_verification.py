@@ -10,9 +10,10 @@ import pytest
 from distributor.errors import InvalidInput
 from distributor.ledger.opening import open_database
 from distributor.ledger.transaction import Clock, NewEvent, write_transaction
+from distributor.model.attempts import DraftRef, RecordIntent
 from distributor.model.audit_log import ERASED
 from distributor.model.certificates import CertificateInfo, Locator
-from distributor.model.delivery import DraftRef, ExistingDelivery, RecordIntent, Taken
+from distributor.model.delivery import ExistingDelivery, Taken
 from distributor.model.people import Address
 from distributor.model.states import State
 from distributor.pki import certificate

@@ -11,17 +11,9 @@ from sqlalchemy import create_engine, text
 
 from distributor.ledger import open_ledger
 from distributor.ledger.sqlite import sqlite3
+from distributor.model.attempts import AttemptResult, Claim, PackedMessage, RecordIntent
 from distributor.model.certificates import Locator
-from distributor.model.delivery import (
-    AttemptResult,
-    Claim,
-    Delivery,
-    DeliveryFilter,
-    DeliveryRequest,
-    LeaseHolder,
-    PackedMessage,
-    RecordIntent,
-)
+from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest, LeaseHolder
 from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
 from distributor.model.states import State

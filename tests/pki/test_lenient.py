@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.certificates import CertificateInfo, FilePart, Limits, ParsedIdentities, ParseProblem, SourceMaterial
+from distributor.model.certificates import CertificateInfo, FilePart, ParsedIdentities, ParseProblem, SourceMaterial
+from distributor.model.limits import Limits
 from distributor.model.people import Address
 from distributor.model.secret import Secret
 from distributor.pki import asn1, package, parse_material

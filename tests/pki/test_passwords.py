@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.certificates import Limits
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.model.secret import Secret
 from distributor.pki import pbe
 from distributor.pki.asn1 import SEQUENCE, wrap

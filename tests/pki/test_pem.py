@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import FilePart, ParsedIdentities, SourceMaterial
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.model.secret import Secret
 from distributor.pki import parse_material, pem
 from tests.authority import Authority, Identity, rsa_key

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distributor.model.certificates import Limits
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.pki import pbe
 from distributor.pki.asn1 import SEQUENCE, wrap
 from distributor.pki.pbe import EncodedPassword

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.certificates import FilePart, Limits, SourceMaterial
+from distributor.model.certificates import FilePart, SourceMaterial
+from distributor.model.limits import Limits
 from distributor.model.secret import Secret
 from distributor.pki import parse_material
 from distributor.pki.pkcs12 import load_known_key

@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import FilePart, ParsedIdentities, SourceMaterial
+from distributor.model.limits import Limits
 from distributor.model.secret import Secret
 from distributor.pki import parse_material, spki
 from distributor.pki.asn1 import OID, wrap

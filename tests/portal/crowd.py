@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from distributor.model.delivery import AttemptResult, Delivery, DeliveryFilter, DeliveryRequest, RecordIntent
+from distributor.model.attempts import AttemptResult, RecordIntent
+from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest
 from distributor.model.ports import Ledger
 from distributor.model.requests import RequestLimits
 from distributor.model.states import State

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from distributor import bootstrap
 from distributor.model.delivery import Delivery, DeliveryFilter
-from distributor.model.requests import RequestState
-from distributor.model.states import PasswordState, State
+from distributor.model.states import PasswordState, RequestState, State, Way
+from distributor.portal.person import words
+from distributor.portal.visit import PersonalDelivery
+from tests.ledger.world import draft
 from tests.portal.conftest import Kit, Served
 
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+DELIVERY = Delivery(
+    *("d-1", "alice@example.org", "Alice", "en", 1, State.ACCEPTED, 1, None, None, None, None, None),
+    *(LONG_AGO, "p", "ab", "0c", "CN=Alice", LONG_AGO, "reveal", PasswordState.READY),
+)
 ALICE, BOB = "alice@example.org", "bob@example.org"
 
 
@@ -169,6 +177,23 @@ def test_an_expired_certificate_is_for_old_mail(served: Served) -> None:
     assert "Certificates for old mail" in page.text
     assert "Expired on" in page.text
     assert {action for form in page.forms for action in form.actions} == {"sign-out"}
+
+
+def test_who_is_served_by_intune_is_told_so(served: Served) -> None:
+    request = replace(draft("carol"), way=Way.INTUNE)
+    served.ledger.begin_plan("intune", {})
+    served.ledger.plan("intune", [request])
+    page = served.visitor().sign_in("u-carol")
+    assert "Die Geräteverwaltung Ihrer Organisation installiert Ihr Zertifikat" in page.text
+    assert "Noch kein Zertifikat" not in page.text
+
+
+def test_an_old_key_for_old_mail_has_its_password() -> None:
+    found = {}
+    for series in ("", "1/2"):
+        delivery = replace(DELIVERY, series=series)
+        found[series] = words(PersonalDelivery(delivery, None, None, expired=True))
+    assert (found[""].reveal, found["1/2"].reveal, found["1/2"].confirm) == (False, True, False)
 
 
 def test_a_host_without_the_vaults_key_shows_no_password(kit: Kit) -> None:

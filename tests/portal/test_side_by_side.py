@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
@@ -100,3 +104,37 @@ def test_a_password_that_is_asked_for_many_times_at_once_is_shown_once(served: S
         assert sorted(answer.status for answer in answers) == [200, *[409] * 7]
         assert sum('class="groups"' in answer.body for answer in answers) == 1
         assert events(served, ALICE).count("revealed") == 1
+
+
+def test_a_replica_that_is_killed_under_load_takes_no_session_with_it(served: Served) -> None:
+    words = [sys.executable, "-m", "distributor", "serve", "--port", "0"]
+    with subprocess.Popen(words, cwd=served.folder, env=served.workspace.environment(), stderr=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stderr is not None
+            said = next(line for line in other.stderr if "http://127.0.0.1:" in line)
+            port = re.search(r"http://127\.0\.0\.1:(\d+)", said)
+            assert port is not None
+            _loses_nobody(served, f"http://localhost:{port[1]}", other)
+        finally:
+            other.kill()
+
+
+def _loses_nobody(served: Served, url: str, other: subprocess.Popen[str]) -> None:
+    visitors = [served.visitor() for _ in range(4)]
+    for visitor, name in zip(visitors, ("u-alice", "u-bob", "u-admin", "u-helpdesk"), strict=True):
+        visitor.sign_in(name)
+    answered: list[int] = []
+
+    def use(visitor: Visitor) -> None:
+        elsewhere = at(visitor, url)
+        with suppress(OSError, HTTPException):  # until it is gone
+            while True:
+                answered.append(elsewhere.get("/").status)
+                if len(answered) == 40:
+                    other.kill()
+
+    with ThreadPoolExecutor(len(visitors)) as pool:
+        list(pool.map(use, visitors))
+    assert len(answered) >= 40
+    assert set(answered) == {200}
+    assert all("Sign in with your work account" not in visitor.get("/").text for visitor in visitors)

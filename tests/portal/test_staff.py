@@ -8,8 +8,8 @@ import pytest
 
 from distributor.errors import UsageError
 from distributor.model.delivery import Delivery, DeliveryFilter
-from distributor.model.requests import RequestLimits, RequestState
-from distributor.model.states import PasswordState, State
+from distributor.model.requests import RequestLimits
+from distributor.model.states import PasswordState, RequestState, State
 from distributor.workflows import audit
 from tests.portal.conftest import Kit, Served
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 from distributor import bootstrap
 from distributor.bootstrap.portal import vault
 from distributor.model.delivery import DeliveryFilter
-from distributor.model.requests import RequestState, SignInAccount
-from distributor.model.states import PasswordState
+from distributor.model.requests import SignInAccount
+from distributor.model.states import PasswordState, RequestState
 from distributor.portal.app import PAGES
 from distributor.portal.sessions import IDLE, Role, stored
 from tests.portal.conftest import Kit, Served

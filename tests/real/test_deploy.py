@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shlex
+import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -18,18 +20,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from distributor.cli.app import program
+from tests.authority import Authority
 from tests.cli.test_docs import fault
 from tests.doubles.graphd.trust import make
 from tests.needs import require
+from tests.portal.conftest import INIT, write_portal
+from tests.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
-UNITS = sorted(path.name for path in DEPLOY.glob("*.service"))
+SYSTEMD = DEPLOY / "systemd"
+UNITS = sorted(path.name for path in SYSTEMD.glob("*.service"))
 HOST = "certificates.example.org"
 LARGEST = 64 * 2**10  # bytes of a form
 STARTS = 60.0  # seconds it may take on a busy machine
@@ -52,40 +60,99 @@ def existing(line: str) -> None:
 
 # --- systemd -----------------------------------------------------------------------------------------------------------
 
+SHARED = Path("distributor-.service.d") / "hardening.conf"
+MOST_EXPOSED = "11"  # of 100: 1.1
 
-def unit(name: str, folder: Path, *, without: str = "") -> str:
-    """A copy that starts a program which is here, in place of an installed one; without the lines that a pattern finds."""
-    text = (DEPLOY / name).read_text(encoding="utf-8").replace("ExecStart=/usr/local/bin/distributor ", "ExecStart=/bin/true ")
-    assert "ExecStart=/bin/true " in text
-    kept = [line for line in text.splitlines() if not (without and re.match(without, line))]
-    (folder / name).write_text("\n".join(kept) + "\n", encoding="utf-8")
-    return str(folder / name)
+
+def installed(folder: Path, *, without: str = "") -> Path:
+    """The units as an administrator copies them, in a folder like /; without the lines of what they share that a pattern finds."""
+    place = folder / "etc" / "systemd" / "system"
+    shutil.copytree(SYSTEMD, place)
+    text = (place / SHARED).read_text(encoding="utf-8")
+    (place / SHARED).write_text("".join(line for line in text.splitlines(keepends=True) if not (without and re.match(without, line))))
+    return place
+
+
+def security(folder: Path, name: str, code: int | None = 0) -> str:
+    question = [require("systemd-analyze"), "security", "--offline=yes", "--no-pager", f"--root={folder}", f"--threshold={MOST_EXPOSED}"]
+    return run(*question, name, code=code)
 
 
 def test_there_is_a_unit_for_each_command_that_runs_by_itself() -> None:
-    assert UNITS == ["distributor-portal.service", "distributor-send.service"]
+    assert UNITS == ["distributor-portal.service", "distributor-send.service", "distributor-track.service"]
 
 
 @pytest.mark.parametrize("name", UNITS)
 def test_systemd_finds_no_fault_in_a_unit(name: str, tmp_path: Path) -> None:
-    analyze = require("systemd-analyze")
-    path = unit(name, tmp_path)
-    assert run(analyze, "verify", path) == ""
-    Path(path).write_text(Path(path).read_text(encoding="utf-8").replace("ProtectHome=", "ProtectHom="), encoding="utf-8")
-    assert "Unknown key" in run(analyze, "verify", path)
+    place, expected = installed(tmp_path), {"is not executable", "sysinit.target not found"}  # there is nothing else in that folder
+
+    def faults() -> list[str]:
+        argv = [require("systemd-analyze"), "verify", f"--root={tmp_path}", name]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        return [line for line in done.stderr.splitlines() if not any(part in line for part in expected)]
+
+    assert faults() == []
+    (place / SHARED).write_text((place / SHARED).read_text(encoding="utf-8").replace("ProtectHome=", "ProtectHom="), encoding="utf-8")
+    assert any("Unknown key" in line for line in faults())
 
 
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_exposes_little(name: str, tmp_path: Path) -> None:
-    question = [require("systemd-analyze"), "security", "--offline=yes", "--no-pager", "--threshold=30"]
-    run(*question, unit(name, tmp_path))
-    assert run(*question, unit(name, tmp_path, without="Protect|Private|Restrict|Capability|SystemCall"), code=None) != "0"
+    installed(tmp_path)
+    security(tmp_path, name)
+    shutil.rmtree(tmp_path / "etc")
+    installed(tmp_path, without="Protect|Private|Restrict|Capability|SystemCall")
+    assert security(tmp_path, name, code=None) != "0"
 
 
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_starts_a_command_that_exists(name: str) -> None:
-    (line,) = re.findall(r"^ExecStart=/usr/local/bin/(distributor .*)$", (DEPLOY / name).read_text(encoding="utf-8"), re.MULTILINE)
+    (line,) = re.findall(r"^ExecStart=/usr/local/bin/(distributor .*)$", (SYSTEMD / name).read_text(encoding="utf-8"), re.MULTILINE)
     existing(line)
+
+
+def system_calls(group: str) -> set[str]:
+    """A group of system calls, and the groups in it."""
+    lines = [line.strip() for line in run(require("systemd-analyze"), "syscall-filter", group).splitlines()[1:]]
+    names = [line for line in lines if line and not line.startswith("#")]
+    return {name for name in names if not name.startswith("@")}.union(*(system_calls(name) for name in names if name.startswith("@")))
+
+
+TRACKER = '\n[[trackers]]\nkind = "imap"\nhost = "127.0.0.1"\nport = 9\ntls = "none"\nusername = "me"\npassword = "file:portal.secret"\n'
+
+
+@pytest.mark.slow(reason="three services are traced")
+@pytest.mark.parametrize("name", UNITS)
+def test_what_a_unit_forbids_is_not_needed(name: str, authority: Authority, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    workspace = Workspace(tmp_path / "work", authority)
+    workspace.run_script(f"{INIT}+ server\n+ people\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
+    write_portal(workspace.folder, "http://localhost:9", "http://127.0.0.1:9/none", TRACKER)
+    (words,) = re.findall(r"^ExecStart=\S+ (.*)$", (SYSTEMD / name).read_text(encoding="utf-8"), re.MULTILINE)
+    trace, words = tmp_path / "trace", words.replace("--port 8000", "--port 0")
+    argv = [require("strace"), "-f", "-qq", "-o", str(trace), sys.executable, "-m", "distributor", *words.split()]
+    environment = {**workspace.environment(), "XDG_STATE_HOME": str(tmp_path / "state")}
+    with subprocess.Popen(
+        argv, cwd=workspace.folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        limit = threading.Timer(STARTS, os.killpg, (process.pid, signal.SIGKILL))
+        limit.start()
+        wanted = {"distributor-send.service": '"accepted"', "distributor-track.service": '"refused"'}.get(name, "listening on")
+        assert any(wanted in line for line in process.stderr)
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
+        os.kill(int(child), signal.SIGTERM)
+        process.stderr.read()
+        limit.cancel()
+    workspace.close()
+    lines = trace.read_text(encoding="utf-8", errors="replace").splitlines()
+    used = {found[1] for line in lines if (found := re.match(r"\d+ +([a-z]\w*)\(", line))}
+    allowed = system_calls("@system-service") - system_calls("@privileged") - system_calls("@resources")
+    assert len(used) > 40
+    assert used - allowed <= {"fchown"}  # SQLite's, where root runs it
+    assert [line for line in lines if "PROT_WRITE|PROT_EXEC" in line or ("mprotect(" in line and "PROT_EXEC" in line)] == []
+    opened = re.findall(r'open(?:at)?\((?:AT_FDCWD, )?"([^"]+)", [^,)]*(?:O_WRONLY|O_RDWR|O_CREAT)[^)]*\) += \d', "\n".join(lines))
+    assert {path for path in opened if not path.startswith((str(tmp_path), "/dev/null", "/dev/shm", "/tmp"))} == set()  # noqa: S108  private
 
 
 # --- nginx -------------------------------------------------------------------------------------------------------------
@@ -230,16 +297,20 @@ def steps() -> list[tuple[str, str]]:
     return [(name, rest) for name, _, rest in found]
 
 
+def calls_of_pip() -> list[list[str]]:
+    return [shlex.split(rest) for name, rest in steps() if name == "RUN" and " -m pip " in rest]
+
+
 def test_the_container_file_has_only_instructions_that_exist() -> None:
-    known = {"FROM", "COPY", "WORKDIR", "RUN", "USER", "ENV", "EXPOSE", "STOPSIGNAL", "ENTRYPOINT", "CMD"}
-    assert {name for name, _ in steps()} <= known
-    assert [rest.split()[-1] for name, rest in steps() if name == "FROM"][:1] == ["build"]
+    known = "ARG FROM COPY WORKDIR RUN USER LABEL ENV EXPOSE STOPSIGNAL HEALTHCHECK ENTRYPOINT CMD"
+    assert {name for name, _ in steps()} <= set(known.split())
+    assert [rest for name, rest in steps() if name == "FROM"] == ["$BASE AS build", "$BASE"]
     assert [rest for name, rest in steps() if name == "USER"] == ["10001"]
 
 
 def test_every_file_that_the_build_installs_from_is_here_with_hashes() -> None:
     files = re.findall(r"-r (\S+)", " ".join(rest for name, rest in steps() if name == "RUN"))
-    assert set(files) == {f"requirements/{name}.txt" for name in ("runtime", "portal", "postgresql", "build")}
+    assert set(files) == {f"requirements/{name}.txt" for name in ("runtime", "portal", "postgresql", "imap", "build")}
     for name in files:
         text = re.sub(r"\\\n\s*", " ", (ROOT / name).read_text(encoding="utf-8"))
         pins = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -248,18 +319,18 @@ def test_every_file_that_the_build_installs_from_is_here_with_hashes() -> None:
 
 
 def test_every_option_of_the_builds_pip_exists() -> None:
-    known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", run(sys.executable, "-m", "pip", "install", "--help")))
-    calls = [shlex.split(rest) for name, rest in steps() if name == "RUN" and " pip install " in rest]
-    assert len(calls) == 3
-    for call in calls:
-        options = [word for word in call[call.index("install") :] if word.startswith("-")]
+    assert len(calls_of_pip()) == 4
+    for call in calls_of_pip():
+        command = next(word for word in call if word in {"install", "wheel"})
+        known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", run(sys.executable, "-m", "pip", command, "--help")))
+        options = [word for word in call[call.index("pip") :] if word.startswith("-")]
         assert set(options) <= known, call
 
 
 def test_what_the_image_copies_is_made_by_the_build() -> None:
     copied = [rest.split()[1] for name, rest in steps() if name == "COPY" and rest.startswith("--from=build")]
     assert copied == ["/opt/distributor"]
-    assert ("RUN", "python -m venv /opt/distributor") in steps()
+    assert ("RUN", "python3 -m venv --without-pip /opt/distributor") in steps()
     (path,) = (rest for name, rest in steps() if name == "ENV")
     assert "PATH=/opt/distributor/bin:" in path
 
@@ -267,3 +338,32 @@ def test_what_the_image_copies_is_made_by_the_build() -> None:
 def test_the_image_starts_a_command_that_exists() -> None:
     words = [json.loads(rest) for name, rest in steps() if name in {"ENTRYPOINT", "CMD"}]
     existing(shlex.join(word for part in words for word in part))
+
+
+# --- the compose file --------------------------------------------------------------------------------------------------
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    return found
+
+
+def test_each_service_runs_a_command_that_exists_and_may_do_little() -> None:
+    assert services().keys() == {"database", "portal", "send", "track"}
+    for name, service in services().items():
+        assert (service["read_only"], service["cap_drop"], service["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"]), name
+        if name != "database":
+            existing(shlex.join(["distributor", *service["command"]]))
+            assert service["build"]["dockerfile"] == "docs/deploy/Containerfile"
+
+
+def test_only_the_portal_listens_and_only_on_loopback() -> None:
+    assert {name: service["ports"] for name, service in services().items() if "ports" in service} == {"portal": ["127.0.0.1:8000:8000"]}
+    assert services()["database"]["networks"] == ["database"]  # which is internal
+    assert yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["networks"]["database"] == {"internal": True}
+
+
+def test_a_service_may_take_as_long_to_stop_as_its_unit() -> None:
+    units = {name: (SYSTEMD / f"distributor-{name}.service").read_text(encoding="utf-8") for name in ("send", "track")}
+    stop = {name: re.findall(r"TimeoutStopSec=(\d+m)in", text) for name, text in units.items()}
+    assert stop == {name: [services()[name]["stop_grace_period"]] for name in units}

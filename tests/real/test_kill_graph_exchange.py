@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from distributor.model.delivery import CleanupEvent
+from distributor.model.mailbox_cleanup import CleanupEvent
 from distributor.model.states import State
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud, graphd

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from distributor.model.certificates import FilePart, Limits, Locator, SourceMaterial
+from distributor.model.certificates import FilePart, Locator, SourceMaterial
 from distributor.model.delivery import DeliveryRequest
+from distributor.model.limits import Limits
 from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
 from distributor.model.states import State

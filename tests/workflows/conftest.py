@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from distributor.ledger import open_ledger
-from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import ParsedIdentities, SourceMaterial
+from distributor.model.limits import Limits
 from distributor.model.ports import Ledger
 from distributor.pki import parse_material
 from distributor.workers.pool import Workers

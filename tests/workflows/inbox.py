@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
-from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import ParsedIdentities, SourceMaterial
+from distributor.model.limits import Limits
 from distributor.model.ports import Ledger
 from distributor.pki import parse_material
 from distributor.workflows.plan import PlanResult, plan

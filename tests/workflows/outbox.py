@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 
 from distributor.ledger import open_ledger
 from distributor.ledger.sqlite import sqlite3
+from distributor.model.attempts import PackedMessage
 from distributor.model.certificates import Locator
-from distributor.model.delivery import DeliveryFilter, DeliveryRequest, LeaseHolder, PackedMessage
+from distributor.model.delivery import DeliveryFilter, DeliveryRequest, LeaseHolder
 from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
 from tests import run

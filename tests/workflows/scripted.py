@@ -7,17 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from distributor.model.delivery import (
-    Accepted,
-    DeliveryFilter,
-    DraftRef,
-    LeaseHolder,
-    NotSent,
-    OutboundMessage,
-    Outcome,
-    TrackedMessage,
-    TrackingEvent,
-)
+from distributor.model.attempts import Accepted, DraftRef, NotSent, OutboundMessage, Outcome, TrackedMessage, TrackingEvent
+from distributor.model.delivery import DeliveryFilter, LeaseHolder
 from distributor.model.issues import Diagnostic
 from distributor.model.ports import CommitIntent, Ledger, Tracker
 from distributor.workflows.sending.report import DeliveryResult, SendContext, SendOptions, SendReport

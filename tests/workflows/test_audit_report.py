@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from distributor.ledger import open_ledger
-from distributor.model.delivery import TrackingEvent
+from distributor.model.attempts import TrackingEvent
 from distributor.model.requests import RequestLimits
 from distributor.model.states import State
 from distributor.workflows.audit_report import Group, Kind, Period, Summary

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import Deferred, DeliveryFilter, OutboundMessage
+from distributor.model.attempts import Deferred, OutboundMessage
+from distributor.model.delivery import DeliveryFilter
 from distributor.workflows.sending.report import SendReport
 from tests.workflows import outbox
 from tests.workflows.scripted import Answer, ScriptedTransport, SendHarness

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import ServiceUnavailable
+from distributor.model.attempts import Accepted, NotSent, OutboundMessage, Outcome, PackedMessage, PackingJob
 from distributor.model.certificates import FilePart, Locator, SourceMaterial
-from distributor.model.delivery import Accepted, DeliveryFilter, NotSent, OutboundMessage, Outcome, PackedMessage, PackingJob
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
 from distributor.model.states import State

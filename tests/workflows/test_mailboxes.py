@@ -18,7 +18,8 @@ from distributor.model.issues import Diagnostic
 from distributor.model.mailboxes import MailBatch, MailboxReader, ReceivedMail
 from distributor.model.notices import Notice
 from distributor.model.ports import Ledger
-from distributor.model.requests import RequestLimits, RequestState
+from distributor.model.requests import RequestLimits
+from distributor.model.states import RequestState
 from distributor.workers.pool import CallFactory, Workers
 from distributor.workflows.mail_reader import reader
 from distributor.workflows.mailboxes import BY_MAIL, MailboxContext, MailPolicy, read_mailboxes

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import Error, ServiceUnavailable
-from distributor.model.delivery import AttemptResult, Delivery, DeliveryFilter, RecordIntent
+from distributor.model.attempts import AttemptResult, RecordIntent
+from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import Diagnostic, WorkerFailure
 from distributor.model.mailboxes import MailBatch, ReceivedMail
 from distributor.model.notices import Action, DeliveryReport, Notice, ReadReceipt, RecipientReport, Reference, Unknown

@@ -15,15 +15,19 @@ import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.errors import InvalidInput
+from distributor.ledger.repository import SqlLedger
 from distributor.mail.message import Mailbox
 from distributor.mail.templates import TemplateRenderer
+from distributor.model.attempts import PackedMessage, PackingJob, PackingTask
 from distributor.model.certificates import Locator, ParseProblem, SourceMaterial
-from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest, LeaseHolder, PackedMessage, PackingJob, PackingTask
+from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest, LeaseHolder
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
+from distributor.model.states import State
 from distributor.workflows.message_factory import Packer
 from distributor.workflows.packing import BATCH, Batch, pack
+from distributor.workflows.sending.report import WaitNotice
 from tests import oldphone
 from tests.authority import Authority, Identity
 from tests.identities import CAME_WITH, attachment, credential, material, todo
@@ -174,7 +178,7 @@ class FakeLedger:
     stores: int = 0
     taken: set[str] = field(default_factory=set)
 
-    def lease(self, _owner: LeaseHolder, limit: int, _lease: timedelta, _scope: DeliveryFilter) -> list[PackingTask]:
+    def lease(self, _owner: object, limit: int, _lease: object, _scope: object, _dead: object) -> list[PackingTask]:
         free = [t for t in self.planned.values() if t.id not in self.lent][:limit]
         self.lent |= {t.id for t in free}
         return free
@@ -218,7 +222,9 @@ class FakeSource:
 
 
 def quick(job: PackingJob) -> PackedMessage:
-    return PackedMessage(job.task.id, f"<{job.task.id}@x>", b"m", "00", "phone", "c@example.org", b"s", "reveal", None)
+    return PackedMessage(
+        job.task.id, f"<{job.task.id}@x>", b"To: alice@example.org\r\n\r\nm", "00", "phone", "c@example.org", b"s", "reveal", None
+    )
 
 
 def run(
@@ -331,3 +337,62 @@ def test_a_person_of_the_plan_s_roster_is_handed_to_the_source_with_the_row(alic
     source = FakeSource(material(alice))
     list(pack(ledger_with(alice, 1), lambda _: (source, {"alice@example.org": row}), Inline(quick), **OPTIONS))  # type: ignore[arg-type]  doubles
     assert [row] == source.asked
+
+
+# --- what another process packs ------------------------------------------------------------------------------------
+
+OTHER = LeaseHolder("o-2", "elsewhere", 2, None)
+
+
+@pytest.fixture
+def shared(alice: Identity, tmp_path: Path) -> Iterator[SqlLedger]:
+    """A ledger with a planned delivery that another process leased for a second."""
+    found, planned = credential(alice), todo(alice)
+    ledger = new_ledger(tmp_path / "distributor.db")
+    ledger.begin_plan("p-1", {})
+    ledger.plan("p-1", [DeliveryRequest(planned.person, "en", found.facts, found.leaf, found.chain, planned.locator)])
+    assert len(ledger.lease(OTHER, 9, timedelta(seconds=1), DeliveryFilter())) == 1
+    yield ledger
+    ledger.close()
+
+
+def run_beside(ledger: SqlLedger, alice: Identity, alive: Callable[[LeaseHolder], bool | None]) -> list[Batch | WaitNotice]:
+    source = FakeSource(material(alice))
+    options = {**OPTIONS, "lease": timedelta(seconds=0.6), "alive": alive}
+    return list(pack(ledger, lambda _: (source, {}), Inline(quick), **options))  # type: ignore[arg-type]  doubles
+
+
+def test_what_a_process_packed_that_ended_is_packed_in_the_same_run(shared: SqlLedger, alice: Identity) -> None:
+    verdicts = iter([True, True, False])
+    told, batch = run_beside(shared, alice, lambda _: next(verdicts))
+    assert isinstance(told, WaitNotice)
+    assert isinstance(batch, Batch)
+    assert len(batch.stored) == 1
+
+
+def test_on_another_machine_the_end_of_the_lease_tells(shared: SqlLedger, alice: Identity) -> None:
+    *_, batch = run_beside(shared, alice, lambda _: None)
+    assert isinstance(batch, Batch)
+    assert len(batch.stored) == 1
+
+
+def test_a_process_that_only_keeps_what_it_cannot_pack_is_not_waited_for_longer_than_a_lease(shared: SqlLedger, alice: Identity) -> None:
+    def alive(holder: LeaseHolder) -> bool:
+        shared.renew(holder, timedelta(seconds=60))
+        return True
+
+    assert [type(one) for one in run_beside(shared, alice, alive)] == [WaitNotice]
+
+
+def test_what_another_process_stores_meanwhile_ends_the_wait(shared: SqlLedger, alice: Identity) -> None:
+    (mine,) = shared.deliveries(DeliveryFilter())
+
+    def alive(_: LeaseHolder) -> bool:
+        shared.enqueue(
+            [PackedMessage(mine.id, "<1@x>", b"To: alice@example.org\r\n\r\nm", "00", "phone", "c@example.org", b"s", "reveal", None)],
+            OTHER,
+        )
+        return True
+
+    assert [type(one) for one in run_beside(shared, alice, alive)] == [WaitNotice]
+    assert [row.state for row in shared.deliveries(DeliveryFilter())] == [State.QUEUED]

@@ -10,8 +10,8 @@ import pytest
 
 from distributor.mail.message import Mailbox
 from distributor.mail.templates import TemplateRenderer
+from distributor.model.attempts import PackedMessage, PackingJob
 from distributor.model.certificates import ParseProblem
-from distributor.model.delivery import PackedMessage, PackingJob
 from distributor.model.people import Address
 from distributor.model.secret import Secret
 from distributor.vault import AgeVault, seal

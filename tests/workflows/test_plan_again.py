@@ -11,8 +11,9 @@ import pytest
 
 from distributor.adapters.sources import files
 from distributor.errors import RequestDenied
+from distributor.model.attempts import AttemptResult, RecordIntent
 from distributor.model.certificates import SourceMaterial
-from distributor.model.delivery import AttemptResult, Delivery, DeliveryFilter, RecordIntent
+from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import CheckId, Issue
 from distributor.model.people import Person
 from distributor.model.states import State

@@ -11,8 +11,9 @@ import pytest
 
 from distributor.errors import ServiceUnavailable
 from distributor.ledger import certificates
+from distributor.model.attempts import AttemptResult
 from distributor.model.certificates import CertificateInfo, Locator, PublicationRequest, PublicationResult
-from distributor.model.delivery import AttemptResult, Delivery, DeliveryRequest
+from distributor.model.delivery import Delivery, DeliveryRequest
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, Person
 from distributor.model.states import State

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from distributor.adapters.transports.smtp.session import mail
 from distributor.mail.message import Mailbox, RenderedText
-from distributor.model.delivery import OutboundMessage
+from distributor.model.attempts import OutboundMessage
 from distributor.model.people import Address
 from distributor.model.reminders import Reminder, ReminderKind
 from distributor.workflows.remind import ReminderJob, ReminderMaker

@@ -14,8 +14,8 @@ from distributor.errors import RequestDenied, ServiceUnavailable
 from distributor.model.certificates import ParsedIdentities, SourceMaterial
 from distributor.model.issues import WorkerFailure
 from distributor.model.ports import Ledger
-from distributor.model.requests import CopyRequest, ExposedDelivery, RequestLimits, RequestState
-from distributor.model.states import PasswordState, State
+from distributor.model.requests import CopyRequest, ExposedDelivery, RequestLimits
+from distributor.model.states import PasswordState, RequestState, State
 from distributor.workflows import incident, requests
 from distributor.workflows.requests import Fulfilled, Unfulfilled
 from tests.workflows import outbox

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import RequestDenied
-from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, LeaseHolder, RecordIntent
+from distributor.model.attempts import AttemptResult, Claim, RecordIntent
+from distributor.model.delivery import DeliveryFilter, LeaseHolder
 from distributor.model.ports import Ledger
 from distributor.model.states import PasswordState, State
 from distributor.workflows import tracking

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import FilePart, ParsedIdentities, SourceMaterial
 from distributor.model.issues import CheckedChain, CheckId, Issue, Severity
+from distributor.model.limits import Limits
 from distributor.model.ports import Checker
 from distributor.model.secret import Secret
 from distributor.model.states import State

@@ -10,19 +10,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.model.delivery import (
+from distributor.model.attempts import (
     Accepted,
     Ambiguous,
     AttemptResult,
     AttemptUpdate,
     Deferred,
-    DeliveryFilter,
-    LeaseHolder,
     NotSent,
     OutboundMessage,
     Outcome,
     Rejected,
 )
+from distributor.model.delivery import DeliveryFilter, LeaseHolder
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workflows.sending.report import SendReport, WaitNotice
@@ -275,7 +274,7 @@ def test_what_a_dead_sender_held_is_taken_over_but_never_an_armed_message(harnes
     outbox.queue(harness.ledger, 3)
     dead = outbox.me()
     first, _ = harness.ledger.claim(dead, 2, timedelta(minutes=1), DeliveryFilter())
-    from distributor.model.delivery import RecordIntent  # noqa: PLC0415
+    from distributor.model.attempts import RecordIntent  # noqa: PLC0415
 
     assert harness.ledger.write([RecordIntent(first, timedelta(minutes=10))], dead) == [True]
     harness.alive = lambda owner: owner.id != dead.id

@@ -9,19 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.delivery import (
-    ALL_SENDERS,
-    Accepted,
-    Deferred,
-    DeliveryFilter,
-    NotSent,
-    OutboundMessage,
-    Outcome,
-    RecordIntent,
-    Rejected,
-    SenderFilter,
-    TrackingEvent,
-)
+from distributor.model.attempts import Accepted, Deferred, NotSent, OutboundMessage, Outcome, RecordIntent, Rejected, TrackingEvent
+from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, SenderFilter
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workflows.sending.report import SendReport, WaitNotice

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from distributor.mail.notices import NoticeRules
+from distributor.model.attempts import AttemptResult, RecordIntent, TrackingEvent
 from distributor.model.certificates import CertificateInfo, Locator
-from distributor.model.delivery import AttemptResult, Delivery, DeliveryFilter, DeliveryRequest, RecordIntent, TrackingEvent
+from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest
 from distributor.model.mailboxes import ReceivedMail
 from distributor.model.notices import AutomaticReply, CopyRequestNotice, SignedAnswer, Unknown
 from distributor.model.people import Address, Person

@@ -6,7 +6,8 @@ import asyncio
 from datetime import timedelta
 
 from distributor.errors import ServiceUnavailable
-from distributor.model.delivery import Ambiguous, DeliveryFilter, DraftRef, TrackingEvent
+from distributor.model.attempts import Ambiguous, DraftRef, TrackingEvent
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.states import PasswordState, State
 from distributor.workflows.sending.report import SendReport, WaitNotice
 from distributor.workflows.tracking import TrackingContext, track

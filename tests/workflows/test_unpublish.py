@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.delivery import TrackingEvent
+from distributor.model.attempts import TrackingEvent
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.states import State
 from tests.authority import Authority

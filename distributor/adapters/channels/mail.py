@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from distributor.model.delivery import Accepted, Ambiguous, CleanupEvent, CleanupItem, DraftRef, MailboxCleaner, OutboundMessage, Outcome
+from distributor.model.attempts import Accepted, Ambiguous, DraftRef, OutboundMessage, Outcome
+from distributor.model.mailbox_cleanup import CleanupEvent, CleanupItem, MailboxCleaner
 from distributor.model.ports import Transport
 
 

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distributor.adapters.rosters import directory_user
 from distributor.clients import graph as client
 from distributor.clients.app_registration import AppRegistration, registration
 from distributor.clients.entra import check, granted
 from distributor.clients.http import REACH
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
+from distributor.microsoft import directory_user
 from distributor.microsoft.permissions import READ_GROUPS, READ_PEOPLE, RequiredPermission, lacking, missing, remedy
 from distributor.microsoft.powershell import App
 from distributor.model.issues import CheckId, Diagnostic, Issue, Severity

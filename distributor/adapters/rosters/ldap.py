@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distributor.adapters.rosters import directory_user
 from distributor.clients import ldap as client
 from distributor.clients.ldap import LdapBind, LdapEntry, check, is_filter
 from distributor.errors import InvalidInput, ServiceUnavailable
+from distributor.microsoft import directory_user
 from distributor.model.issues import Issue
 from distributor.model.people import Address, DirectoryUser, Person, in_use, with_primary
 

@@ -17,8 +17,9 @@ from distributor.adapters.sources.inventory import Inventory, issue
 from distributor.adapters.sources.lookup import Names
 from distributor.adapters.sources.passwords import EXTENSIONS, Passwords
 from distributor.adapters.sources.reader import Entry, Reader, ReadFault
-from distributor.model.certificates import FilePart, Limits, Locator, SourceMaterial
+from distributor.model.certificates import FilePart, Locator, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.limits import Limits
 from distributor.model.people import Person, RosterRow, escape_unsafe
 from distributor.model.secret import Secret
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import IO
 
 from distributor.files.reader import FileRefused, Reason, format_size, open_file, read_bounded, read_file, too_large
-from distributor.model.certificates import FilePart, Limits
+from distributor.model.certificates import FilePart
 from distributor.model.issues import CheckId
+from distributor.model.limits import Limits
 from distributor.model.people import escape_unsafe
 
 # --- zip directory --------------------------------------------------------------------------------

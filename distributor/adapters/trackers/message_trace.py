@@ -20,7 +20,7 @@ from distributor.clients.throttle import RetryPolicy, Sleep
 from distributor.errors import Error, ServiceUnavailable
 from distributor.microsoft.permissions import READ_TRACE, RequiredPermission, lacking, missing, remedy
 from distributor.microsoft.powershell import WINDOW, App, steps, trace_service
-from distributor.model.delivery import TrackedMessage, TrackingEvent
+from distributor.model.attempts import TrackedMessage, TrackingEvent
 from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
 from distributor.model.ports import Now

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from distributor.errors import InvalidInput
 from distributor.files import atomic
-from distributor.model.delivery import Accepted, Account, Ambiguous, NotSent, OutboundMessage, Outcome
+from distributor.model.delivery import Account
 from distributor.model.issues import Diagnostic
 
 if TYPE_CHECKING:
+    from distributor.model.attempts import OutboundMessage, Outcome
     from distributor.model.ports import CommitIntent
 
 _HINT = "check that the folder in `transport.path` exists and is writable, and that the disk is not full"
@@ -80,6 +81,8 @@ class FolderConnection:
         """Write one message; see model.ports.Connection."""
         import asyncio  # noqa: PLC0415  every command reads this module's settings, and few send
 
+        from distributor.model.attempts import NotSent  # noqa: PLC0415  likewise
+
         name = f"{_PLAIN.sub('_', message.delivery)}.eml"
         try:
             part = await asyncio.to_thread(atomic.write_atomically, self._path / name, message.message)
@@ -93,6 +96,8 @@ class FolderConnection:
             part.unlink(missing_ok=True)
 
     def _publish(self, part: Path, name: str) -> Outcome:
+        from distributor.model.attempts import Accepted, Ambiguous, NotSent  # noqa: PLC0415  likewise
+
         try:
             atomic.publish(part, self._path / name)
         except OSError as error:

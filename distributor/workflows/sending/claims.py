@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from distributor.model.delivery import Accepted, Ambiguous, AttemptResult, Claim, Deferred, NotSent, Outcome, Rejected
+from distributor.model.attempts import Accepted, Ambiguous, AttemptResult, Claim, Deferred, NotSent, Outcome, Rejected
 from distributor.model.states import State
 from distributor.workflows.sending.commits import GroupCommitter, PendingCommit
 from distributor.workflows.sending.limits import retry_delay

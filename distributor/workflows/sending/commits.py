@@ -14,7 +14,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from distributor.errors import ServiceUnavailable
-from distributor.model.delivery import AttemptResult, AttemptUpdate, Claim, DraftRef, LeaseHolder, RecordIntent
+from distributor.model.attempts import AttemptResult, AttemptUpdate, Claim, DraftRef, RecordIntent
+from distributor.model.delivery import LeaseHolder
 from distributor.model.ports import Ledger
 
 T = TypeVar("T")

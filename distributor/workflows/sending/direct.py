@@ -14,7 +14,8 @@ from typing import Generic, Protocol, TypeVar
 
 from distributor.errors import Error, ServiceUnavailable
 from distributor.mail.message import Mailbox
-from distributor.model.delivery import ALL_SENDERS, Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, SenderFilter
+from distributor.model.attempts import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome
+from distributor.model.delivery import ALL_SENDERS, SenderFilter
 from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
 from distributor.model.ports import CommitIntent, Connection, Ledger, Transport

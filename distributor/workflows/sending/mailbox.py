@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from distributor.errors import Error, ServiceUnavailable
-from distributor.model.delivery import Accepted, Ambiguous, Claim, DraftRef, LeaseHolder, NotSent, Outcome, SenderFilter
+from distributor.model.attempts import Accepted, Ambiguous, Claim, DraftRef, NotSent, Outcome
+from distributor.model.delivery import LeaseHolder, SenderFilter
 from distributor.model.people import key_of
 from distributor.model.ports import CommitIntent, Connection, Ledger, Transport
 from distributor.model.states import State

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
-from distributor.model.delivery import Accepted, Ambiguous, Deferred, DeliveryFilter, LeaseHolder, NotSent, Outcome, Rejected
+from distributor.model.attempts import Accepted, Ambiguous, Deferred, NotSent, Outcome, Rejected
+from distributor.model.delivery import DeliveryFilter, LeaseHolder
 from distributor.model.states import State
 from distributor.workflows.sending.shutdown import Sleep
 

@@ -15,7 +15,7 @@ from distributor.errors import Error
 from distributor.model.clocks import bounded_lease
 from distributor.model.delivery import ALL_SENDERS, LeaseHolder, SenderFilter
 from distributor.model.ports import Ledger, Transport
-from distributor.model.states import REMAINING, State
+from distributor.model.states import REMAINING, State, Way
 from distributor.workflows.sending.claims import SendLimit
 from distributor.workflows.sending.commits import GroupCommitter
 from distributor.workflows.sending.mailbox import MailboxSender, SenderContext
@@ -39,11 +39,11 @@ from distributor.workflows.tracking import TrackingContext, track
 UNCLEAR = "its sending process ended while the message was being sent"
 
 
-def recover(ledger: Ledger, alive: Callable[[LeaseHolder], bool | None]) -> tuple[int, list[DeliveryResult]]:
-    """How many messages are due again, and those that are ambiguous from now on. `alive`: None where it cannot be known."""
+def recover(ledger: Ledger, alive: Callable[[LeaseHolder], bool | None], way: Way | None = None) -> tuple[int, list[DeliveryResult]]:
+    """How many messages are due again, and those that are ambiguous from now on, of one way. `alive`: None where it cannot be known."""
     freed = ledger.recover(alive)
     unclear = [delivery for delivery, state in freed if state is State.AMBIGUOUS]
-    rows = [row for row in map(ledger.delivery, unclear) if row is not None]
+    rows = [row for row in map(ledger.delivery, unclear) if row is not None and way in {None, row.way}]
     return len(freed) - len(unclear), [DeliveryResult(row.id, row.address, State.AMBIGUOUS, UNCLEAR) for row in rows]
 
 
@@ -185,7 +185,7 @@ class SendRun:
 
     async def recover(self) -> int:
         """Recover expired leases; how many messages are due again."""
-        due, unclear = await self.committer.call(lambda: recover(self.ledger, self.context.alive))
+        due, unclear = await self.committer.call(lambda: recover(self.ledger, self.context.alive, self.options.scope.way))
         for result in unclear:
             self.counter.count(result)
         return due

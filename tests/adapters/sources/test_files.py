@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 
 from distributor.adapters.sources import files
 from distributor.errors import InvalidInput
-from distributor.model.certificates import Limits, Locator, SourceMaterial
+from distributor.model.certificates import Locator, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.limits import Limits
 from distributor.model.people import RosterRow
 from distributor.model.secret import Secret
 from distributor.pki import parse_material

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.adapters.sources.reader import Reader
-from distributor.model.certificates import Limits, SourceMaterial
+from distributor.model.certificates import SourceMaterial
 from distributor.model.issues import Issue, Severity
+from distributor.model.limits import Limits
 from distributor.pki import parse_material
 from tests.authority import Identity
 from tests.source_files import find, materials, person, words

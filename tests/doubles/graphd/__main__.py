@@ -39,7 +39,7 @@ async def main(options: argparse.Namespace) -> None:
     service = ServiceState(
         Delivered(options.folder / "messages.jsonl", options.folder / "messages"), TokenSigner.of(keys.signing, keys.signing_public)
     )
-    graph, entra = Graph(service, contract.read()), Entra(service)
+    graph, entra = Graph(service, contract.read(), contract.read("beta")), Entra(service)
     https, http = front(graph, entra), Port(Identity(entra).serve)
     https.tls = keys.tls()
     control = Control(service, graph, entra, [https, http], secrets.token_hex(16))

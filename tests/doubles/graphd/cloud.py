@@ -112,6 +112,10 @@ class Cloud:
         """An access token without signing in; claims such as `roles` replace those of the app."""
         return str(self.order("token", app=app, audience=audience or self.graph, seconds=seconds, claims=claims))
 
+    def intune(self, **given: object) -> None:
+        """Set Intune: `keys` [(provider, name, private key as PEM)] of the connector, `apps` [(name, type)], `licensed`, and so on."""
+        self.order("intune", **given)
+
     # --- what shall happen ------------------------------------------------------------------------------------------
 
     def fault(self, operation: str, do: str, *, times: int | None = 1, skip: int = 0, match: str | None = None, **options: object) -> None:
@@ -202,6 +206,17 @@ class Cloud:
     def messages(self, mailbox: str, folder: str) -> list[dict[str, Any]]:
         """A folder's messages as Graph shows them, oldest first; also "recoverableitemspurges" and "recoverableitemsdeletions"."""
         return list(self.order("folder", mailbox=mailbox, folder=folder))
+
+    def intune_state(self) -> dict[str, Any]:
+        """Records, configurations, profiles, refusals with their reasons, and how often each record was written."""
+        return dict(self.order("intune_state"))
+
+    def installed(self) -> list[dict[str, Any]]:
+        """What the connector would install, each package opened with the password that it decrypts."""
+        found: list[dict[str, Any]] = []
+        while part := self.order("intune_opened", start=len(found), number=500):
+            found += part
+        return found
 
     def requests(self, operation: str | None = None) -> list[dict[str, Any]]:
         """What was asked, oldest first: at, method, target, operation, app, status, code, how, fault, prefer, type, size."""

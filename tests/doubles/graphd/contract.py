@@ -23,7 +23,7 @@ from tests.doubles.graphd.refusals import Refusal
 from tests.doubles.graphd.wire import Answer, Request
 
 DATA = Path(__file__).parents[2] / "data" / "graph"
-FILES = ("openapi-v1.yaml", "ours.yaml")
+FILES = {"v1.0": ("openapi-v1.yaml", "ours.yaml"), "beta": ("openapi-beta.yaml", "ours-beta.yaml")}
 ROOT = "https://double.example.org/"  # a name for the documents, nothing that is fetched
 METHODS = frozenset({"get", "post", "patch", "put", "delete"})
 CHECKED = 20  # elements at each end of a long collection; checking all of 999 people would make a page take a second
@@ -82,7 +82,7 @@ class Contract:
         for name, document in self.documents.items():
             for template, item in document["paths"].items():
                 for method in METHODS & item.keys():
-                    self._add(_operation(name, document, template, method))
+                    self._add(_operation(name, next(iter(self.documents)), document, template, method))
         self.by_specificity = sorted(self.operations.values(), key=lambda operation: operation.template.count("{"))
 
     def _add(self, operation: Operation) -> None:
@@ -158,12 +158,12 @@ class Contract:
         raise KeyError(schema)
 
 
-def read() -> Contract:
+def read(version: str = "v1.0") -> Contract:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return Contract({name: yaml.load((DATA / name).read_bytes(), loader) for name in FILES})  # noqa: S506  both are safe loaders
+    return Contract({name: yaml.load((DATA / name).read_bytes(), loader) for name in FILES[version]})  # noqa: S506  both are safe loaders
 
 
-def _operation(name: str, document: dict[str, Any], template: str, method: str) -> Operation:
+def _operation(name: str, first: str, document: dict[str, Any], template: str, method: str) -> Operation:
     item = document["paths"][template]
     described = item[method]
     where = f"{ROOT}{name}#/paths/{_escaped(template)}/{method}"
@@ -172,7 +172,7 @@ def _operation(name: str, document: dict[str, Any], template: str, method: str) 
     answers = {}
     for status, answer in described.get("responses", {}).items():
         contents = answer.get("content", {}) if "$ref" not in answer else {"application/json": {}}
-        pointer = f"{where}/responses/{status}" if "$ref" not in answer else f"{ROOT}{FILES[0]}#/components/responses/error"
+        pointer = f"{where}/responses/{status}" if "$ref" not in answer else f"{ROOT}{first}#/components/responses/error"
         answers[status] = {kind: f"{pointer}/content/{_escaped(kind)}/schema" for kind in contents}
     return Operation(
         id=described["operationId"],
@@ -181,8 +181,14 @@ def _operation(name: str, document: dict[str, Any], template: str, method: str) 
         parameters={one["name"]: one for one in parameters if one["in"] == "query"},
         bodies={kind: f"{where}/requestBody/content/{_escaped(kind)}/schema" for kind in body},
         answers=answers,
-        permissions=tuple(described.get("x-permissions", ())),
+        permissions=tuple(described.get("x-permissions", ())) or _permissions(template, method),
     )
+
+
+def _permissions(template: str, method: str) -> tuple[str, ...]:
+    """What a request needs, where the description does not say."""
+    kind = {"deviceAppManagement": "Apps", "deviceManagement": "Configuration"}.get(template.strip("/").partition("/")[0])
+    return () if kind is None else (f"DeviceManagement{kind}.{'Read' if method == 'get' else 'ReadWrite'}.All",)
 
 
 def _escaped(part: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from tests.doubles.graphd import apps, messages, sending
+from tests.doubles.graphd import apps, intune_state, messages, sending
 from tests.doubles.graphd.apps import App
 from tests.doubles.graphd.call import Call
 from tests.doubles.graphd.entra import ENDPOINTS, Entra
@@ -93,7 +93,11 @@ class Control:
 
     def on_fault(self, operation: str, action: str, **given: Any) -> None:  # noqa: ANN401
         endpoints = {*ENDPOINTS.values(), "identity"}
-        if operation not in {"*", *endpoints, *(one.id for one in self.graph.contract.operations.values())}:
+        if operation not in {
+            "*",
+            *endpoints,
+            *(one.id for contract in self.graph.contracts.values() for one in contract.operations.values()),
+        }:
             raise ValueError(f"there is no operation {operation}")
         fault = Fault(operation, action, **given)
         if fault.do == "aadsts" and operation not in endpoints:
@@ -145,6 +149,9 @@ class Control:
     def on_fate(self, recipient: str, status: str) -> None:
         self.service.fates[recipient.lower()] = status
 
+    def on_intune(self, **given: Any) -> None:  # noqa: ANN401
+        self.service.intune.set(**given)
+
     # --- what has happened ------------------------------------------------------------------------------------------
 
     def on_folder(self, mailbox: str, folder: str) -> list[dict[str, Any]]:
@@ -153,6 +160,12 @@ class Control:
         operation = next(one for one in self.graph.contract.operations.values() if one.id == "message.get")
         call = Call(self.service, Request("GET", "/", {}), operation, {}, {})
         return [messages.resource(item, found, call) for item in found.folder(folder)]
+
+    def on_intune_state(self) -> dict[str, Any]:
+        return intune_state.state(self.service.intune)
+
+    def on_intune_opened(self, start: int, number: int) -> list[dict[str, Any]]:
+        return self.service.intune.opened(start, number)
 
     def on_requests(self, operation: str | None) -> list[dict[str, Any]]:
         return [one for one in self.service.requests if operation in {None, one["operation"]}]

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from tests.doubles.graphd import delta, directory, mail, trace
+from tests.doubles.graphd import delta, directory, intune, mail, trace
 from tests.doubles.graphd.apps import GRAPH, App, covers
 from tests.doubles.graphd.call import Call
 from tests.doubles.graphd.contract import Contract
@@ -29,8 +29,9 @@ UNBELIEVED = {
 
 
 class Graph:
-    def __init__(self, service: ServiceState, contract: Contract) -> None:
+    def __init__(self, service: ServiceState, contract: Contract, beta: Contract) -> None:
         self.service, self.contract = service, contract
+        self.contracts = {"v1.0": contract, "beta": beta}
         self.deltas = delta.Deltas()
         for kind in ("message", "mailFolder", "user", "group"):
             service.properties[kind] = contract.properties(kind) | (directory.EVERYBODY if kind == "user" else frozenset())
@@ -39,6 +40,7 @@ class Graph:
             **directory.OPERATIONS,
             "mailFolder.messagesDelta": delta.operation(self.deltas),
             "messageTrace.list": trace.listed,
+            **intune.OPERATIONS,
         }
 
     async def serve(self, request: Request, send: Send) -> None:
@@ -72,7 +74,7 @@ class Graph:
         except Exception as wrong:  # noqa: BLE001  a fault of the double has to be seen by the test, not to end it
             self.service.violations.append("".join(traceback.format_exception(wrong)))
             answer = self._said(call, Refusal(500, "ErrorInternalServerError", f"The double failed: {wrong!r}"))
-        if complaint := self.contract.answer_complaint(call.operation, answer):
+        if complaint := self._contract(call).answer_complaint(call.operation, answer):
             self.service.violations.append(complaint)
         return answer
 
@@ -80,10 +82,14 @@ class Graph:
 
     def _found(self, request: Request) -> Call:
         claims = peek(_bearer(request) or "")
-        if request.segments[:2] != ("graph", "v1.0"):
+        contract = self.contracts.get(request.segments[1]) if len(request.segments) > 1 and request.segments[0] == "graph" else None
+        if contract is None:
             raise Refusal(400, "BadRequest", "Invalid version.")
-        operation, params = self.contract.find(request.method, request.segments[2:])
+        operation, params = contract.find(request.method, request.segments[2:])
         return Call(self.service, request, operation, params, claims)
+
+    def _contract(self, call: Call) -> Contract:
+        return self.contracts[call.request.segments[1]]
 
     def _box(self, call: Call) -> str:
         user = self.service.directory.user(call.params.get("user-id", ""))
@@ -105,8 +111,8 @@ class Graph:
         if len(call.request.body) > self.service.settings.largest_body:
             raise Refusal(413, "RequestEntityTooLarge", "The request is larger than the maximum allowed size.")
         try:
-            call.query = self.contract.query(call.operation, call.request)
-            call.body = self.contract.body(call.operation, call.request)
+            call.query = self._contract(call).query(call.operation, call.request)
+            call.body = self._contract(call).body(call.operation, call.request)
         except Refusal as refusal:
             raise self._noted(call.request, refusal) from refusal
 

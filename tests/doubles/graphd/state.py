@@ -13,6 +13,7 @@ from typing import Any
 from tests.doubles.graphd.apps import App
 from tests.doubles.graphd.clock import Clock
 from tests.doubles.graphd.faults import Faults
+from tests.doubles.graphd.intune_state import Intune
 from tests.doubles.graphd.limits import Limits
 from tests.doubles.graphd.mailbox import Mailbox
 from tests.doubles.graphd.settings import DOMAINS, TENANT, Settings
@@ -109,6 +110,7 @@ class ServiceState:
     live_tokens: set[str] = field(default_factory=set)
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     refusals: list[str] = field(default_factory=list)  # requests that break the description: a client's fault
+    intune: Intune = field(default_factory=Intune)
     violations: list[str] = field(default_factory=list)  # answers that break it: ours
 
     def __post_init__(self) -> None:

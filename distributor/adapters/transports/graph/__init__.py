@@ -24,8 +24,10 @@ from distributor.clients.sent_items import SentItems
 from distributor.clients.throttle import Sleep
 from distributor.errors import InvalidInput
 from distributor.microsoft.permissions import RequiredPermission
-from distributor.model.delivery import Account, CleanupStore, OutboundMessage, Outcome
+from distributor.model.attempts import OutboundMessage, Outcome
+from distributor.model.delivery import Account
 from distributor.model.issues import Diagnostic
+from distributor.model.mailbox_cleanup import CleanupStore
 from distributor.model.people import key_of
 from distributor.model.ports import CommitIntent
 

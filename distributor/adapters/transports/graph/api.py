@@ -10,7 +10,7 @@ from distributor.adapters.transports.graph.responses import Response
 from distributor.clients.graph import IMMUTABLE, GraphClient, HttpResponse, NoResponse, path_segment
 from distributor.clients.sent_items import MailboxMessage, find, get_message
 from distributor.errors import Error
-from distributor.model.delivery import DraftRef, OutboundMessage
+from distributor.model.attempts import DraftRef, OutboundMessage
 
 PAGE = 1000  # messages on a page; the most that Graph gives
 _NO_SUCH_CALL = frozenset({400, 404, 405, 501})  # answers to permanentDelete in clouds that do not have it

@@ -17,7 +17,7 @@ from distributor.errors import Error
 from distributor.microsoft import permissions, powershell
 from distributor.microsoft.permissions import KEEP_DRAFTS, SEND, MailboxDenied, PermissionUse, excess_permissions, let_in, remedy
 from distributor.microsoft.powershell import WINDOW, App, steps
-from distributor.model.delivery import NotSent
+from distributor.model.attempts import NotSent
 from distributor.model.issues import Diagnostic
 
 NEEDS = (SEND, KEEP_DRAFTS)

@@ -19,8 +19,9 @@ from distributor.clients.http import BUSY, MAX_WAIT
 from distributor.clients.sent_items import MailboxMessage
 from distributor.clients.throttle import RetryPolicy, Sleep
 from distributor.errors import Error
-from distributor.model.delivery import CleanupEvent, CleanupItem, CleanupStore, DraftRef
+from distributor.model.attempts import DraftRef
 from distributor.model.issues import Diagnostic
+from distributor.model.mailbox_cleanup import CleanupEvent, CleanupItem, CleanupStore
 
 AGAIN = (0.0, 5.0, 15.0, 40.0)  # seconds before each search at the end, as long as copies of messages just sent are missing
 JUST = timedelta(minutes=5)

@@ -15,7 +15,7 @@ from distributor.adapters.transports.graph.responses import RequestStep, Respons
 from distributor.clients.graph import HttpResponse, NoResponse
 from distributor.clients.sent_items import MailboxMessage
 from distributor.errors import Error
-from distributor.model.delivery import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.attempts import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.ports import CommitIntent
 
 CLAIM_LOST = NotSent("another process has claimed this message")

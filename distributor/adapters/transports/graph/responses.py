@@ -12,7 +12,7 @@ from distributor.clients.app_registration import SignInUnavailable
 from distributor.clients.graph import HttpResponse, NoResponse, service_error
 from distributor.clients.http import MAX_WAIT
 from distributor.errors import Error, ServiceUnavailable
-from distributor.model.delivery import Accepted, Ambiguous, NotSent, Outcome, Rejected
+from distributor.model.attempts import Accepted, Ambiguous, NotSent, Outcome, Rejected
 from distributor.model.people import bounded
 
 Response = HttpResponse | NoResponse | Error  # an Error is a sign-in that failed: the request was not made, or was answered 401

@@ -16,7 +16,8 @@ from distributor.errors import Error
 from distributor.microsoft import is_exchange_online, permissions, powershell
 from distributor.microsoft.permissions import remedy
 from distributor.microsoft.powershell import EXCHANGE, WINDOW, App, steps
-from distributor.model.delivery import Account, NotSent
+from distributor.model.attempts import NotSent
+from distributor.model.delivery import Account
 from distributor.model.issues import Diagnostic
 
 NEEDED = "SMTP.SendAsApp"

@@ -11,7 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from distributor.errors import Error, ServiceUnavailable
-from distributor.model.delivery import Accepted, Ambiguous, Deferred, NotSent, Outcome, Rejected
+from distributor.model.attempts import Accepted, Ambiguous, Deferred, NotSent, Outcome, Rejected
 from distributor.model.people import bounded
 
 MAX_RETRY_AFTER = timedelta(hours=24)  # the most that a server may ask for

@@ -16,7 +16,7 @@ from typing import Any, cast
 import aiosmtplib
 
 from distributor.adapters.transports.smtp.replies import Lost, Reply
-from distributor.model.delivery import OutboundMessage, Rejected
+from distributor.model.attempts import OutboundMessage, Rejected
 from distributor.model.people import bounded, is_unsafe
 from distributor.model.redaction import Redactor
 from distributor.model.secret import Secret

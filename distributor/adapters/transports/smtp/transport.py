@@ -15,7 +15,8 @@ from distributor.adapters.transports.smtp.session import Session, dot_stuff, mai
 from distributor.adapters.transports.smtp.settings import Settings
 from distributor.clients.app_registration import AccessToken, Tell
 from distributor.clients.entra import entra
-from distributor.model.delivery import Account, Ambiguous, Deferred, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.attempts import Ambiguous, Deferred, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.delivery import Account
 from distributor.model.issues import Diagnostic
 from distributor.model.ports import CommitIntent
 

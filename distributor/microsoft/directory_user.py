@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from sys import intern
 from typing import Any
 
 import idna
@@ -25,6 +24,7 @@ FIELDS = (
 )
 SOURCE = "directory"
 _TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_LANGUAGES: dict[str, str] = {}  # each text once, since there are many users and few languages
 _NOTHING: Mapping[str, str] = {}  # shared, since there are many users
 
 
@@ -101,7 +101,7 @@ def _person(user: Mapping[str, Any], address: Address, others: Mapping[str, None
     return Person(
         address=address,
         name=" ".join(str(user.get("displayName") or "").split()),
-        language=intern(language) if _TAG.fullmatch(language) else "",
+        language=_LANGUAGES.setdefault(language, language) if _TAG.fullmatch(language) else "",
         alternate_email=_alternate(user, {address.domain, *(key.rpartition("@")[2] for key in others)}),
         columns=_NOTHING,
     )
