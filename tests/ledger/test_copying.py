@@ -292,7 +292,7 @@ _PLACES = [
 
 
 @pytest.mark.slow(reason="a database for each example")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(_PLACES), value=_TEXTS)
 def test_whatever_a_row_holds_is_copied_or_refused(
     every_kind: Path, postgresql: Server, tmp_path: Path, place: tuple[str, str], value: str
@@ -363,7 +363,7 @@ def killed(url: str, to: str, place: Path, when: str) -> None:
 
 
 SLOW = pytest.mark.slow(reason="each is a process; two moments show the rule")
-MOMENTS = ["49", "before the target", *(pytest.param(when, marks=SLOW) for when in ("1", "30", "60", "100", "before the source"))]
+MOMENTS = ["49", "before the target", *(pytest.param(when, marks=SLOW) for when in ("1", "100", "before the source"))]
 
 
 @pytest.mark.parametrize("when", MOMENTS)

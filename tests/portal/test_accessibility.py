@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow(reason="two hundred runs of axe-core in a browser")
 
-SIZES = ({"width": 390, "height": 844}, {"width": 1280, "height": 800})
-SCHEMES = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block"]}}  # dark differs in colours only (test_views.py)
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}  # all in which dark differs (test_views.py)
+VIEWS = ((PHONE, "light", {}), (DESKTOP, "light", {}), (PHONE, "dark", COLOURS))
 LONG = f"{crowd.LONG}@example.org"
 RUN = """async options => (await axe.run(document, {resultTypes: ["violations"], ...options})).violations.map(
     found => `${found.id}: ${found.help}: ${found.nodes.map(node => node.target.join(" ")).join(", ")}`)"""
@@ -32,17 +33,16 @@ class Inspector:
         self._source = (openid.installed() / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
 
     def inspect(self, name: str) -> list[str]:
-        """Violations of the page that is open, at each size and in each scheme."""
+        """Violations of the page that is open, in each view."""
         found: list[str] = []
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(self._source)
-        for size in SIZES:
+        for size, scheme, options in VIEWS:
             self.page.set_viewport_size(size)  # type: ignore[arg-type]  a TypedDict of playwright's own
-            for scheme, options in SCHEMES.items():
-                self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  a literal of playwright's own
-                found += [f"{name}, {size['width']}, {scheme}: {each}" for each in self.page.evaluate(RUN, options)]
-                if self.page.evaluate("document.documentElement.scrollWidth") > size["width"]:
-                    found.append(f"{name}, {size['width']}: wider than the screen")
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  a literal of playwright's own
+            found += [f"{name}, {size['width']}, {scheme}: {each}" for each in self.page.evaluate(RUN, options)]
+            if self.page.evaluate("document.documentElement.scrollWidth") > size["width"]:
+                found.append(f"{name}, {size['width']}: wider than the screen")
         return found
 
 

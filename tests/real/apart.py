@@ -132,6 +132,7 @@ class Site:
     environment: dict[str, str]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     people: int = 0
+    batch: int = 200  # people planned when few are left
 
     @property
     def database(self) -> Database:
@@ -267,7 +268,7 @@ class Site:
     def round(self, kind: str) -> float:
         """One fault in the middle of the work, most often for the worker that sends; seconds until messages are sent again."""
         if sum(self.states()[state] for state in ("planned", "queued", "deferred")) < 40:
-            self.plan(200)
+            self.plan(self.batch)
         time.sleep(self.random.uniform(0, 0.7))
         name = self.sending() if self.random.random() < 0.7 else self.random.choice(sorted(self.workers))
         getattr(self, kind)(name)

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow(reason="whole hosts, and the seconds after which t
 
 def test_whatever_happens_to_a_worker_the_others_go_on(authority: Authority) -> None:
     with site(authority, seed=1) as made:
-        made.plan(120)
+        made.batch = 60
+        made.plan(made.batch)
         for name in made.workers:
             made.start(name)
         made.progress()
@@ -27,7 +28,7 @@ def test_whatever_happens_to_a_worker_the_others_go_on(authority: Authority) -> 
 
 def test_a_standby_that_is_promoted_goes_on_where_the_database_ended(authority: Authority) -> None:
     with site(authority, seed=2, standby=True) as made:
-        made.plan(60)
+        made.plan(40)
         for name in made.workers:
             made.start(name)
         made.progress()
