@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_said_in_words(tmp_path: Path) -> None:
 
 def test_a_line_that_is_no_event_is_named(tmp_path: Path) -> None:
     good = lines()
-    for bad in ("[" * 100_000, '{"seq": 2}', good[1].replace('"evidence": {', '"evidence": {"x":' + "[" * 3000 + "]" * 3000 + ",", 1)):
+    for bad in ("[" * 100_000, '{"seq": 2}', good[1].replace('"evidence": {', '"evidence": {"x":' + "[" * 20_000 + "]" * 20_000 + ",", 1)):
         code, said = run(tmp_path, [good[0], bad.rstrip("\n") + "\n", *good[2:]])
         assert (code, said) == (1, ["line 2: is not an event as an export in JSON Lines has it", "NOT VERIFIED"])
 
