@@ -20,15 +20,26 @@ ABSENT = {
 OLD_SIGNING_KEY = "this expired certificate is for signing only: its key is not delivered"
 OWN_KEY = "have a certificate with a key of its own issued for each"
 _MAY_GO_BACK = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED, State.REJECTED, State.BOUNCED})
-_SENDS = "`distributor send` sends it"
-_RESEND = "`distributor resend` makes a new message with a new password"
-_NEXT: Mapping[State, str] = {
-    State.PLANNED: _SENDS,
-    State.QUEUED: _SENDS,
-    State.DEFERRED: "run `distributor send` when it is due again, or `distributor send --now`",
-    State.CLAIMED: "wait for `distributor send` to finish",
-    State.TRANSMITTING: "wait for `distributor send` to finish",
-    State.AMBIGUOUS: "run `distributor resolve`: it is not known whether it arrived",
+_RESEND = {Way.MAIL: "`distributor resend` makes a new message with a new password", Way.INTUNE: "`distributor resend` imports it again"}
+_SENDS, _IMPORTS = "`distributor send` sends it", "`distributor intune import` imports it"
+_UNCLEAR = "run `distributor resolve`: it is not known whether it arrived"
+_NEXT: Mapping[Way, Mapping[State, str]] = {
+    Way.MAIL: {
+        State.PLANNED: _SENDS,
+        State.QUEUED: _SENDS,
+        State.DEFERRED: "run `distributor send` when it is due again, or `distributor send --now`",
+        State.CLAIMED: "wait for `distributor send` to finish",
+        State.TRANSMITTING: "wait for `distributor send` to finish",
+        State.AMBIGUOUS: _UNCLEAR,
+    },
+    Way.INTUNE: {
+        State.PLANNED: _IMPORTS,
+        State.QUEUED: _IMPORTS,
+        State.DEFERRED: _IMPORTS,
+        State.CLAIMED: "wait for `distributor intune import` to finish",
+        State.TRANSMITTING: "wait for `distributor intune import` to finish",
+        State.AMBIGUOUS: _UNCLEAR,
+    },
 }
 _BEFORE = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED})  # nothing has left yet
 
@@ -47,11 +58,8 @@ def already(known: ExistingDelivery, source: str) -> Issue:
     """The note of a certificate that has a delivery for this person already."""
     yet = ", and not sent yet" if known.state in _BEFORE else ""
     message = f"this certificate is {known.state} for this person since {known.since:%Y-%m-%d}{yet}"
-    hint = _NEXT.get(known.state, _RESEND)
-    if known.request.way is Way.INTUNE:
-        hint = hint.replace("distributor send` sends it", "distributor intune import` imports it").replace(
-            "distributor send", "distributor intune import"
-        )
+    way = known.request.way
+    hint = _NEXT[way].get(known.state, _RESEND[way])
     return Issue(Severity.NOTE, CheckId.ALREADY_SENT, message, hint, source, None, str(known.request.person.address))
 
 

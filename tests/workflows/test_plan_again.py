@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,13 @@ from distributor.adapters.sources import files
 from distributor.errors import RequestDenied
 from distributor.model.attempts import AttemptResult, RecordIntent
 from distributor.model.certificates import SourceMaterial
-from distributor.model.delivery import Delivery, DeliveryFilter
+from distributor.model.delivery import Delivery, DeliveryFilter, ExistingDelivery
 from distributor.model.issues import CheckId, Issue
 from distributor.model.people import Person
-from distributor.model.states import State
-from distributor.workflows import resend
+from distributor.model.states import State, Way
+from distributor.workflows import plan_messages, resend
 from tests.authority import Authority, Identity
+from tests.ledger.world import draft
 from tests.source_files import look
 from tests.workflows import outbox
 from tests.workflows.inbox import Inbox, Opening, issue_rows
@@ -161,3 +163,17 @@ def test_a_new_generation_finds_its_certificate_where_a_later_plan_saw_it(inbox:
     assert only(inbox).plan == first.plan  # what was sent stays with the plan that it was sent by
     new = renewed(inbox, first=inbox.folder, later=other)
     assert (new.plan, new.generation) == (later.plan, 2)
+
+
+@pytest.mark.parametrize(
+    ("way", "state", "hint"),
+    [
+        (Way.MAIL, State.DEFERRED, "run `distributor send` when it is due again, or `distributor send --now`"),
+        (Way.INTUNE, State.DEFERRED, "`distributor intune import` imports it"),
+        (Way.INTUNE, State.CLAIMED, "wait for `distributor intune import` to finish"),
+        (Way.INTUNE, State.ACCEPTED, "`distributor resend` imports it again"),
+    ],
+)
+def test_the_note_of_a_certificate_that_is_known_names_the_command_of_its_way(way: Way, state: State, hint: str) -> None:
+    known = ExistingDelivery(replace(draft("anna"), way=way), "d-1", state, datetime(2026, 1, 1, tzinfo=UTC))
+    assert plan_messages.already(known, "anna.pfx").hint == hint
