@@ -290,20 +290,27 @@ class Site:
     def settle(self) -> int:
         """What is ambiguous is settled as a person would, who looks into the mail server's log; how many were sent again."""
         stored, again = {record["to"] for record in self.sink.stored()}, 0
-        with self.database.connect() as connection:
-            asked = "SELECT delivery.id, address FROM delivery JOIN person ON person.id = person WHERE state = 'ambiguous'"
-            unclear = connection.execute(asked).fetchall()
-        for delivery, address in unclear:
+        for delivery, address in self._unclear():
             choice = "--accepted" if address in stored else "--again"
             again += choice == "--again"
-            done = lambda: self.command("resolve", str(delivery), choice, "--reason", "as in its log").returncode == 0  # noqa: B023, E731
-            self.until(done, f"{delivery} cannot be settled", 900)
+            self.until(lambda: self._settled(delivery, choice), f"{delivery} cannot be settled", 900)  # noqa: B023
         if again:
             self.start("w1")
             self.until(lambda: self.states()["accepted"] == self.people, "not sent again")
             self.stop("w1")
         assert self.faults() == []
         return again
+
+    def _unclear(self) -> list[tuple[object, ...]]:
+        """The ids of deliveries that are ambiguous, with their addresses."""
+        asked = "SELECT delivery.id, address FROM delivery JOIN person ON person.id = person WHERE state = 'ambiguous'"
+        with self.database.connect() as connection:
+            return connection.execute(asked).fetchall()
+
+    def _settled(self, delivery: object, choice: str) -> bool:
+        """Whether the command did it; its exit code is 1 as long as others are ambiguous."""
+        self.command("resolve", str(delivery), choice, "--reason", "as in its log")
+        return all(delivery != unclear for unclear, _ in self._unclear())
 
 
 KINDS = ("killed", "stopped", "frozen", "without_database", "without_mail", "unplugged", "restarted", "crashed")
