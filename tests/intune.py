@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -12,6 +14,7 @@ from tests.authority import rsa_key
 from tests.doubles.graphd import Cloud
 from tests.workspace import Workspace
 
+Run = Callable[[str], subprocess.CompletedProcess[str]]
 PROVIDER, KEY_NAME = "Microsoft Software Key Storage Provider", "PFXEncryptionKey"
 ROLES = ["DeviceManagementConfiguration.ReadWrite.All", "User.Read.All"]
 CONNECTOR = rsa_key(77)
@@ -51,6 +54,11 @@ def configure(workspace: Workspace, cloud: Cloud, roles: list[str] | None = None
     config = workspace.folder / "distributor.toml"
     config.write_text(f"{config.read_text(encoding='utf-8')}\n{table}", encoding="utf-8")
     return app
+
+
+def runner(workspace: Workspace, cloud: Cloud) -> Run:
+    """Runs a command of the workspace as the app."""
+    return lambda command: workspace.run(command, **cloud.environment, APP_SECRET="s3cret")
 
 
 def people(cloud: Cloud, *addresses: str) -> list[str]:

@@ -6,6 +6,7 @@ A script has comments (`# ...`), fixtures (`+ people`), commands (`$ ...`), the 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
@@ -197,6 +199,13 @@ class Workspace:
         self.add_pfx("alice", "alice@example.org")
         self.add_pfx("bob", "bob@example.org")
         self.add_roster("alice@example.org,Alice_Example,en", "bob@example.org,Bob_Example,de")
+
+
+def answer(result: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
+    """The JSON that a command printed; it must have ended with this code."""
+    assert result.returncode == code, result.stdout
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
 
 
 def matches(expected: list[str], printed: list[str]) -> bool:

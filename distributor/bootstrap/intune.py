@@ -10,6 +10,8 @@ from distributor import bootstrap, config
 from distributor.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
     from distributor.adapters.intune import IntuneTransport
     from distributor.microsoft.intune_policies import Wanted
     from distributor.microsoft.outlook import Setting
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 LARGEST = 16 * 2**10  # bytes of an exported key; a PEM of RSA-4096 has 800
 EXPORT = 2**20  # bytes of an exported policy
 _TABLE = "see docs/intune.md#import-certificates"
+_PUBLIC_KEY = "intune.connector.public_key"
 
 
 def table(settings: config.Settings) -> config.Table:
@@ -47,34 +50,43 @@ def transport(settings: config.Settings, *, tell: Callable[[str], None] | None =
 
 def connector(settings: config.Settings) -> tuple[bytes, ConnectorKey]:
     """The connector's exported key and its name, each fault found before anything is packed. Raises InvalidInput."""
+    data, name, _ = _connector(settings)
+    return data, name
+
+
+def _connector(settings: config.Settings) -> tuple[bytes, ConnectorKey, RSAPublicKey]:
+    from distributor.microsoft import connector_key
+
     own = bootstrap.load_settings(settings, "intune", table(settings), signed_in=False)
     with bootstrap.with_location(settings, "intune"):
         if own.connector is None:
             hint = f"add public_key and key_name of the certificate connector ({_TABLE})"
             raise InvalidInput("missing", where="intune.connector", hint=hint)
-        return _read(own.connector), own.connector.key
-
-
-def _read(own: Any) -> bytes:  # noqa: ANN401  the adapter's own
-    from distributor.files.reader import FileRefused, read_file
-    from distributor.microsoft import connector_key
-
-    where = "intune.connector.public_key"
-    try:
-        data = read_file(own.public_key, LARGEST, follow=True)
-    except FileRefused as refused:
         hint = "export it on the connector: Export-IntunePublicKey (see docs/intune.md#the-connectors-key)"
-        raise InvalidInput(f"{own.public_key}: {refused.message}", where=where, hint=hint) from None
-    connector_key.parse_key(data, where)
-    return data
+        data = _contents(own.connector.public_key, LARGEST, _PUBLIC_KEY, hint)
+        return data, own.connector.key, connector_key.parse_key(data, _PUBLIC_KEY)
+
+
+def _contents(path: Path, limit: int, where: str, hint: str) -> bytes:
+    """A file that [intune] names. Raises InvalidInput."""
+    from distributor.files.reader import FileRefused, read_file
+
+    try:
+        return read_file(path, limit, follow=True)
+    except FileRefused as refused:
+        raise InvalidInput(f"{path}: {refused.message}", where=where, hint=hint) from None
 
 
 def check_password(settings: config.Settings) -> None:
     """Raise InvalidInput where the passwords of [password] do not fit into one block of the connector's key."""
+    _, name, key = _connector(settings)
+    _check_password(settings, name, key)
+
+
+def _check_password(settings: config.Settings, name: ConnectorKey, key: RSAPublicKey) -> None:
     from distributor.microsoft import connector_key
 
-    data, key = connector(settings)
-    longest = connector_key.longest_password(connector_key.parse_key(data, "intune.connector.public_key"), key.padding)
+    longest = connector_key.longest_password(key, name.padding)
     if len(settings.password.recipe.shape) > longest:
         hint = "use fewer or shorter groups, or a larger key on the connector"
         raise InvalidInput(f"passwords may have {longest} characters with this key and padding", where="password.groups", hint=hint)
@@ -85,10 +97,9 @@ def check_connector(settings: config.Settings) -> list[Diagnostic]:
     from distributor.microsoft import connector_key
     from distributor.model.issues import Diagnostic
 
-    data, key = connector(settings)
-    found = connector_key.parse_key(data, "intune.connector.public_key")
-    check_password(settings)
-    text = f'the connector\'s key "{key.name}" has {found.key_size} bits and the fingerprint {connector_key.fingerprint(found)[:16]}'
+    _, name, key = _connector(settings)
+    _check_password(settings, name, key)
+    text = f'the connector\'s key "{name.name}" has {key.key_size} bits and the fingerprint {connector_key.fingerprint(key)[:16]}'
     return [Diagnostic("intune", "ok", text, None)]
 
 
@@ -144,31 +155,25 @@ def _export(path: Path | None) -> list[dict[str, object]]:
     """The keys of Outlook in an export of a policy that nothing documents; they are passed through as they are."""
     import json
 
-    from distributor.files.reader import FileRefused, read_file
     from distributor.microsoft import intune_policies
 
     if path is None:
         return []
+    where, hint = "intune.outlook", "save the answer of GET /deviceAppManagement/mobileAppConfigurations/ID as JSON"
+    data = _contents(path, EXPORT, where, hint)
     try:
-        found = json.loads(read_file(path, EXPORT, follow=True))
+        found = json.loads(data)
         entries = found.get("settings") or intune_policies.decoded(found.get("payloadJson"))["managedProperty"]
         return [dict(one.items()) for one in entries]
-    except (FileRefused, ValueError, AttributeError, TypeError, KeyError) as error:
-        why = error.message if isinstance(error, FileRefused) else "not the export of an app configuration"
-        hint = "save the answer of GET /deviceAppManagement/mobileAppConfigurations/ID as JSON"
-        raise InvalidInput(f"{path}: {why}", where="intune.outlook", hint=hint) from None
+    except (ValueError, AttributeError, TypeError, KeyError):
+        raise InvalidInput(f"{path}: not the export of an app configuration", where=where, hint=hint) from None
 
 
 def _root(path: Path) -> tuple[str, bytes]:
-    from distributor.files.reader import FileRefused, read_file
     from distributor.pki import pem
 
     where, hint = "intune.profiles.roots", "name a PEM or DER file with one CA certificate"
-    try:
-        data = read_file(path, LARGEST, follow=True)
-    except FileRefused as refused:
-        raise InvalidInput(f"{path}: {refused.message}", where=where, hint=hint) from None
-    found = pem.authorities(data)
+    found = pem.authorities(_contents(path, LARGEST, where, hint))
     if len(found) != 1:
         raise InvalidInput(f"{path}: not one CA certificate", where=where, hint=hint)
     return path.name, found[0]

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from distributor.cli.render import STDERR, escape, stop_writing
+
+if TYPE_CHECKING:
+    from threading import Event
 
 SIGN_OF_LIFE = 15.0  # seconds between two signs of life to systemd, at most
 LONGEST_WORK = 1800.0  # seconds
@@ -83,25 +87,28 @@ class Notifier:
         except OSError:
             return
 
-    @contextmanager
-    def meanwhile(self) -> Iterator[None]:
+    def meanwhile(self) -> AbstractContextManager[None]:
         """Give signs of life during work that gives none itself, for half an hour: what takes longer hangs."""
-        import threading
 
-        ended = threading.Event()
-
-        def work() -> None:
+        def work(ended: Event) -> None:
             for _ in range(int(LONGEST_WORK / self.every)):
                 self("WATCHDOG=1")
                 if ended.wait(self.every):
                     return
 
-        thread = threading.Thread(target=work, daemon=True)
-        if self.address:
-            thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            if thread.is_alive():
-                thread.join()
+        return in_background(work) if self.address else nullcontext()
+
+
+@contextmanager
+def in_background(work: Callable[[Event], None], patience: float | None = None) -> Iterator[None]:
+    """Work in a thread while the block runs; it returns when the event is set, and is waited for so many seconds."""
+    import threading
+
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(ended,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(patience)

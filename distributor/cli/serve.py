@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.log import Log, LogFormat, Notifier
+from distributor.cli.log import Log, LogFormat, Notifier, in_background
 from distributor.cli.options import Config, LogOption
 from distributor.cli.render import stderr_line
 from distributor.errors import Error, InvalidInput
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from starlette.types import ASGIApp
     from uvicorn import Server
 
@@ -87,31 +88,18 @@ def _run(settings: Settings, listener: socket.socket, log: Log) -> None:
         stderr_line("stopped")
 
 
-@contextmanager
-def _checkpoints(settings: Settings, ledger: Ledger, log: Log) -> Iterator[None]:
+def _checkpoints(settings: Settings, ledger: Ledger, log: Log) -> AbstractContextManager[None]:
     """Meanwhile, publish checkpoints of what happens in the portal, where they are configured."""
-    import threading
-
     from distributor.bootstrap.checkpoints import publish_meanwhile
 
-    ended = threading.Event()
-
-    def work() -> None:
+    def work(ended: Event) -> None:
         while not ended.wait(CHECKPOINT_EVERY):
             try:
                 publish_meanwhile(settings, ledger, lambda line: log("checkpoint", line))
             except Error as error:
                 log("checkpoint", str(error))
 
-    thread = threading.Thread(target=work, daemon=True)
-    if settings.audit.checkpoints:
-        thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        if thread.is_alive():
-            thread.join(GRACE)
+    return in_background(work, GRACE) if settings.audit.checkpoints else nullcontext()
 
 
 def _log_to(log: Log) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, distinct, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Select, distinct, exists, func, select
 
 from distributor.ledger import queries
-from distributor.ledger.queries import within
+from distributor.ledger.queries import HAS_NEWER_COPY, within
 from distributor.ledger.tables import IS_INCIDENT, certificate, delivery, event, handover, person, request
 from distributor.model.attention import EXPIRING_CERTIFICATE, EXPIRING_PASSWORD, Attention, Need
 from distributor.model.audit_log import format_timestamp, parse_timestamp
@@ -22,15 +22,8 @@ from distributor.model.states import RECEIVED, PasswordState, RequestState, Stat
 _later, _revoked = delivery.alias("later"), event.alias("revocation")
 _GONE = (PasswordState.EXPIRED.value, PasswordState.DESTROYED.value)
 _RECEIVED = [state.value for state in RECEIVED]
-_THEIRS = and_(_later.c.person == delivery.c.person, _later.c.id != delivery.c.id, _later.c.state != State.WITHDRAWN.value)
-_NEWER_COPY = exists().where(
-    _THEIRS,
-    _later.c.certificate == delivery.c.certificate,
-    _later.c.way == delivery.c.way,
-    _later.c.generation > delivery.c.generation,
-)
 _NEWER_CERTIFICATE = exists().where(  # of a later plan: certificates of one plan belong together
-    _THEIRS,
+    _later.c.person == delivery.c.person,
     _later.c.certificate != delivery.c.certificate,
     _later.c.plan != delivery.c.plan,
     _later.c.id > delivery.c.id,
@@ -52,10 +45,10 @@ def find(connection: Connection, scope: DeliveryFilter, now: str) -> list[Attent
     conditions: dict[Need, tuple[ColumnElement[bool], ...]] = {
         Need.AMBIGUOUS: (_is(State.AMBIGUOUS),),
         Need.INCIDENT: (_HAS_INCIDENT, ~_IS_REVOKED, ~_NEWER_CERTIFICATE, certificate.c.not_after > now),
-        Need.BOUNCED: (_is(State.BOUNCED), ~_NEWER_COPY),
-        Need.REJECTED: (_is(State.REJECTED), ~_NEWER_COPY),
+        Need.BOUNCED: (_is(State.BOUNCED), ~HAS_NEWER_COPY),
+        Need.REJECTED: (_is(State.REJECTED), ~HAS_NEWER_COPY),
         Need.REQUEST: (request.c.state == RequestState.OPEN.value,),
-        Need.PASSWORD_EXPIRED: (_has_password(*_GONE), received, ~_NEWER_COPY, ~_HAS_INCIDENT, certificate.c.not_after > now),
+        Need.PASSWORD_EXPIRED: (_has_password(*_GONE), received, ~HAS_NEWER_COPY, ~_HAS_INCIDENT, certificate.c.not_after > now),
         Need.PASSWORD_EXPIRING: (_has_password(PasswordState.READY.value, until=soon), received),
         Need.CERTIFICATE_EXPIRING: _expiring(until),
     }
@@ -72,7 +65,7 @@ def find(connection: Connection, scope: DeliveryFilter, now: str) -> list[Attent
 
 def _expiring(until: str) -> tuple[ColumnElement[bool], ...]:
     received = delivery.c.state.in_(_RECEIVED)
-    return _has_certificate(until=until), received, delivery.c.series == "", ~_NEWER_CERTIFICATE, ~_NEWER_COPY
+    return _has_certificate(until=until), received, delivery.c.series == "", ~_NEWER_CERTIFICATE, ~HAS_NEWER_COPY
 
 
 def expiring(connection: Connection, now: str, days: int) -> int:

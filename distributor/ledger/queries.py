@@ -69,6 +69,7 @@ _REPLACED = exists().where(  # by a later generation
     _newer.c.way == delivery.c.way,
     _newer.c.generation > delivery.c.generation,
 )
+HAS_NEWER_COPY = _REPLACED.where(_newer.c.state != State.WITHDRAWN.value)
 
 
 def within(asked: Select[Any], scope: DeliveryFilter) -> Select[Any]:

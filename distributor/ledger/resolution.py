@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, exists, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from distributor.errors import RequestDenied
 from distributor.ledger import certificate_owners, eligibility, leases, mailbox_cleanup, transitions
-from distributor.ledger.queries import DELIVERIES, senders_of, to_delivery, within
+from distributor.ledger.queries import DELIVERIES, HAS_NEWER_COPY, senders_of, to_delivery, within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.attempts import LastAttempt, TrackedMessage, TrackingEvent
@@ -30,22 +30,16 @@ _last_unclear, _newer = event.alias("last_unclear"), event.alias("newer")
 _LAST_UNCLEAR = (
     select(func.max(_newer.c.seq)).where(_newer.c.delivery == delivery.c.id, _newer.c.event == State.AMBIGUOUS.value).scalar_subquery()
 )
-_later = delivery.alias("later")
-_REPLACED = exists().where(  # by a later generation
-    _later.c.person == delivery.c.person,
-    _later.c.certificate == delivery.c.certificate,
-    _later.c.way == delivery.c.way,
-    _later.c.generation > delivery.c.generation,
-    _later.c.state != State.WITHDRAWN.value,
-)
 _AMBIGUOUS = (
-    DELIVERIES.add_columns(owner.c.id, owner.c.host, owner.c.pid, owner.c.started, delivery.c.armed_at, _last_unclear.c.evidence, _REPLACED)
+    DELIVERIES.add_columns(
+        owner.c.id, owner.c.host, owner.c.pid, owner.c.started, delivery.c.armed_at, _last_unclear.c.evidence, HAS_NEWER_COPY
+    )
     .outerjoin(owner, owner.c.id == delivery.c.owner)
     .outerjoin(_last_unclear, _last_unclear.c.seq == _LAST_UNCLEAR)
     .where(delivery.c.state == State.AMBIGUOUS.value)
     .order_by(delivery.c.id)
 )
-_IS_REPLACED = select(delivery.c.id).where(delivery.c.id == bindparam("id"), _REPLACED)
+_IS_REPLACED = select(delivery.c.id).where(delivery.c.id == bindparam("id"), HAS_NEWER_COPY)
 
 
 def ambiguous(connection: Connection, scope: DeliveryFilter) -> list[LastAttempt]:

@@ -16,6 +16,7 @@ from typing import Any
 from distributor.microsoft import outlook
 from distributor.microsoft.outlook import ANDROID_APP, Setting
 
+CONFIGURATIONS, PROFILES = "deviceAppManagement/mobileAppConfigurations", "deviceManagement/deviceConfigurations"
 GRAPH = "#microsoft.graph."
 IOS_SETTINGS, ANDROID_SETTINGS = f"{GRAPH}iosMobileAppConfiguration", f"{GRAPH}androidManagedStoreAppConfiguration"
 GROUP = f"{GRAPH}groupAssignmentTarget"
@@ -106,6 +107,11 @@ class Policy:
     def platform(self) -> Platform:
         """For which phones."""
         return Platform.IOS if self.type.startswith(f"{GRAPH}ios") else Platform.ANDROID
+
+    @property
+    def path(self) -> str:
+        """Where Graph keeps its kind."""
+        return CONFIGURATIONS if self.is_settings else PROFILES
 
     @property
     def version(self) -> str:

@@ -10,7 +10,6 @@ from distributor.errors import Error
 from distributor.microsoft.intune_changes import Change, compare
 from distributor.microsoft.intune_policies import Platform, Policy
 
-CONFIGURATIONS, PROFILES = "deviceAppManagement/mobileAppConfigurations", "deviceManagement/deviceConfigurations"
 _FIRST_LOOK, _LOOKS = 0.5, 6  # seconds, doubled each time: about 30 s
 Sleep = Callable[[float], Any]
 
@@ -70,7 +69,7 @@ async def plan(store: PolicyStore, wanted: Iterable[Policy], names: Sequence[str
     groups = dict([await store.group(name) for name in names])
     there: dict[tuple[str, str], Mapping[str, Any]] = {}
     policies = list(wanted)
-    for path, version in {(CONFIGURATIONS if one.is_settings else PROFILES, one.version): None for one in policies}:
+    for path, version in dict.fromkeys((one.path, one.version) for one in policies):
         for found in await store.every(path, version):
             there.setdefault((str(found.get("displayName")), str(found.get("@odata.type"))), found)
     changes: list[Change] = []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,9 @@ import pytest
 from tests import intune
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud
-from tests.workspace import PASSWORD, Workspace
+from tests.intune import Run
+from tests.workspace import PASSWORD, Workspace, answer
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 IMPORT = "distributor intune import certificates --roster people.csv"
 
 
@@ -45,12 +43,7 @@ def workspace(tmp_path: Path, authority: Authority, cloud: Cloud) -> Iterator[Wo
 
 @pytest.fixture
 def run(workspace: Workspace, cloud: Cloud) -> Run:
-    return lambda command: workspace.run(command, **cloud.environment, APP_SECRET="s3cret")
-
-
-def answer(result: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
-    assert result.returncode == code, result.stdout
-    return json.loads(result.stdout)
+    return intune.runner(workspace, cloud)
 
 
 def rows(run: Run) -> dict[str, dict[str, Any]]:

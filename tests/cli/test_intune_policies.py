@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests import intune
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud
+from tests.intune import Run
 from tests.workspace import Workspace
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 ROLES = ["DeviceManagementConfiguration.ReadWrite.All", "DeviceManagementApps.ReadWrite.All", "GroupMember.Read.All", "User.Read.All"]
 APPS = [("Microsoft Outlook", "iosStoreApp"), ("Microsoft Outlook: Secure email", "androidManagedStoreApp")]
 PREFIX = "com.microsoft.outlook.Mail."
@@ -64,12 +63,7 @@ def workspace(tmp_path: Path, authority: Authority, cloud: Cloud, group: str) ->
 
 @pytest.fixture
 def run(workspace: Workspace, cloud: Cloud) -> Run:
-    return lambda command: workspace.run(command, **cloud.environment, APP_SECRET="s3cret")
-
-
-def answer(result: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
-    assert result.returncode == code, result.stdout
-    return json.loads(result.stdout)
+    return intune.runner(workspace, cloud)
 
 
 def settings_of(configuration: dict[str, Any]) -> dict[str, Any]:

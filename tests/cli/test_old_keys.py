@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import email.policy
-import json
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.authority import Authority, own_key
-from tests.workspace import PASSWORD, Workspace
+from tests.workspace import PASSWORD, Workspace, answer
 
 SIGN, ENCRYPT = ("digital_signature",), ("key_encipherment",)
 
@@ -42,11 +41,6 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         (made.folder / f"{name}.crt").write_bytes(issued.pem)
     yield made
     made.close()
-
-
-def answer(result: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
-    assert result.returncode == code, result.stdout
-    return json.loads(result.stdout)
 
 
 PLAN = "distributor plan certificates --passwords certificates"

@@ -10,10 +10,9 @@ from distributor.adapters.intune.session import described
 from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, odata_literal, path_segment
 from distributor.clients.throttle import RetryPolicy, Sleep
 from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.microsoft.intune_policies import Platform, Policy
+from distributor.microsoft.intune_policies import PROFILES, Platform, Policy
 from distributor.model.people import bounded
 
-CONFIGURATIONS, PROFILES = "deviceAppManagement/mobileAppConfigurations", "deviceManagement/deviceConfigurations"
 _RETRIES = RetryPolicy(5, timedelta(seconds=2), timedelta(seconds=120))
 _STORES = {Platform.IOS: "microsoft.graph.iosStoreApp", Platform.ANDROID: "microsoft.graph.androidManagedStoreApp"}
 _ADD = {
@@ -62,7 +61,7 @@ class IntunePolicies:
 
     async def read(self, policy: Policy, id_: str) -> Mapping[str, Any] | None:
         """An object with its assignments; None where it cannot be seen yet."""
-        path = f"{_path(policy)}/{path_segment(id_)}"
+        path = f"{policy.path}/{path_segment(id_)}"
         response = await self._repeated(lambda: self._call(policy, "GET", path, params={"$expand": "assignments"}))
         if response.status == 404:  # noqa: PLR2004
             return None
@@ -70,23 +69,23 @@ class IntunePolicies:
 
     async def create(self, policy: Policy, body: Mapping[str, Any]) -> str:
         """Create it; its id. Only a 429 is repeated: after another answer, or none, the object may be there. Raises ServiceUnavailable."""
-        response = await self._call(policy, "POST", _path(policy), json=dict(body))
+        response = await self._call(policy, "POST", policy.path, json=dict(body))
         for _ in range(_RETRIES.tries):
             if not isinstance(response, HttpResponse) or response.status != 429 or response.retry_after_exceeds(_RETRIES.longest):  # noqa: PLR2004
                 break
             await self.sleep((response.retry_after or _RETRIES.shortest).total_seconds())
-            response = await self._call(policy, "POST", _path(policy), json=dict(body))
+            response = await self._call(policy, "POST", policy.path, json=dict(body))
         made = self._good(response, policy).body or {}
         return str(made["id"])
 
     async def update(self, policy: Policy, id_: str, body: Mapping[str, Any]) -> None:
         """Write it whole."""
-        path = f"{_path(policy)}/{path_segment(id_)}"
+        path = f"{policy.path}/{path_segment(id_)}"
         self._good(await self._repeated(lambda: self._call(policy, "PATCH", path, json=dict(body))), policy)
 
     async def assign(self, policy: Policy, id_: str, targets: Sequence[Mapping[str, Any]]) -> None:
         """Replace its assignments."""
-        path, body = f"{_path(policy)}/{path_segment(id_)}/assign", {"assignments": [{"target": dict(one)} for one in targets]}
+        path, body = f"{policy.path}/{path_segment(id_)}/assign", {"assignments": [{"target": dict(one)} for one in targets]}
         self._good(await self._repeated(lambda: self._call(policy, "POST", path, json=body)), policy)
 
     def link(self, root: str) -> str:
@@ -117,7 +116,3 @@ class IntunePolicies:
         status = response.status if isinstance(response, HttpResponse) else 0
         message = bounded(f'"{policy.name}" was not written: {described(response)}')
         raise ServiceUnavailable(message, where=self.graph.where, hint=_HINTS.get(status, _AGAIN))
-
-
-def _path(policy: Policy) -> str:
-    return CONFIGURATIONS if policy.is_settings else PROFILES

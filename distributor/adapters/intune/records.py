@@ -113,7 +113,7 @@ class IntuneRecords:
 
     async def probe(self) -> HttpResponse | NoResponse:
         """Ask for one record, to see whether they can be read."""
-        return await self.graph.call("GET", RECORDS, params={"$top": "1"}, timeout=self.timeout, version=BETA)
+        return await self._call("GET", RECORDS, params={"$top": "1"})
 
     async def connectors(self) -> list[Mapping[str, Any]]:
         """The certificate connectors of the tenant; none where they cannot be read."""
@@ -123,8 +123,10 @@ class IntuneRecords:
                 return [one for one in found if isinstance(one, dict)]
         return []
 
-    async def _call(self, method: str, path: str, body: object = None) -> HttpResponse | NoResponse:
-        return await self.graph.call(method, path, json=body, timeout=self.timeout, version=BETA)
+    async def _call(
+        self, method: str, path: str, body: object = None, *, params: Mapping[str, str] | None = None
+    ) -> HttpResponse | NoResponse:
+        return await self.graph.call(method, path, json=body, params=params, timeout=self.timeout, version=BETA)
 
     def error(self, response: HttpResponse | NoResponse) -> Error:
         """The error of a failed request."""
